@@ -1,0 +1,190 @@
+//! The body of a response from a blocking handler: bytes, or written piece by piece.
+//!
+//! What is written piece by piece is made on the handler's own thread after the head was sent,
+//! so a response keeps its thread until its last piece. A few pieces wait at most for the client
+//! to take them; then the writer waits.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use crate::body::Body;
+
+/// Pieces that wait for the client: enough that a reader and a writer take turns without stalls.
+const WAITING_PIECES: usize = 4;
+
+/// Largest piece that [`BodyWriter::write`] makes, so that waiting pieces stay small.
+const PIECE_BYTES: usize = 64 * 1024;
+
+type Produce = Box<dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send>;
+
+/// The body of a response from a blocking handler.
+pub struct ResponseBody(pub(crate) Source);
+
+pub(crate) enum Source {
+    Complete(Bytes),
+    Request(Body),
+    Produced(Produce),
+}
+
+impl ResponseBody {
+    /// A body of no bytes.
+    pub fn empty() -> Self {
+        Self::from(Bytes::new())
+    }
+
+    /// A body that `produce` writes, on the handler's thread, after the head was sent.
+    ///
+    /// Each write is sent at once. When it returns an error, or panics, the connection is broken
+    /// off, so that the response does not look complete.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use ostler_app::{Response, ResponseBody};
+    ///
+    /// let response = Response::new(ResponseBody::from_writer(|body| {
+    ///     (0..1000).try_for_each(|row| writeln!(body, "row {row}"))
+    /// }));
+    /// ```
+    pub fn from_writer<P>(produce: P) -> Self
+    where
+        P: FnOnce(&mut BodyWriter) -> io::Result<()> + Send + 'static,
+    {
+        Self(Source::Produced(Box::new(produce)))
+    }
+
+    /// A body that is read from `reader`, on the handler's thread, as the client takes it.
+    pub fn from_reader<R: Read + Send + 'static>(mut reader: R) -> Self {
+        Self::from_writer(move |body| io::copy(&mut reader, body).map(|_| ()))
+    }
+
+    /// A body of pieces that are made, on the handler's thread, as the client takes them.
+    pub fn from_pieces<I>(pieces: I) -> Self
+    where
+        I: IntoIterator<Item: Into<Bytes>> + Send + 'static,
+    {
+        Self::from_writer(move |body| {
+            pieces.into_iter().try_for_each(|piece| body.write_piece(piece.into()))
+        })
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for ResponseBody {
+    fn from(bytes: T) -> Self {
+        Self(Source::Complete(bytes.into()))
+    }
+}
+
+impl From<Body> for ResponseBody {
+    /// Sends a request's body back as it comes. The handler's thread is free meanwhile.
+    fn from(body: Body) -> Self {
+        Self(Source::Request(body))
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::Complete(bytes) => write!(formatter, "ResponseBody({} bytes)", bytes.len()),
+            Source::Request(body) => write!(formatter, "ResponseBody({body:?})"),
+            Source::Produced(_) => formatter.write_str("ResponseBody(written piece by piece)"),
+        }
+    }
+}
+
+/// Where a blocking handler writes a body piece by piece.
+///
+/// A write waits while the client takes nothing, and fails with
+/// [`io::ErrorKind::BrokenPipe`] when the client has left.
+#[derive(Debug)]
+pub struct BodyWriter(mpsc::Sender<io::Result<Bytes>>);
+
+impl BodyWriter {
+    /// Sends a piece without copying it. An empty one is skipped.
+    ///
+    /// # Errors
+    ///
+    /// The client has left.
+    pub fn write_piece(&mut self, piece: Bytes) -> io::Result<()> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.0.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Breaks the response off.
+    pub(crate) fn abort(self, error: io::Error) {
+        // When the client has left there is nobody to tell.
+        drop(self.0.blocking_send(Err(error)));
+    }
+}
+
+impl Write for BodyWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(PIECE_BYTES);
+        self.write_piece(Bytes::copy_from_slice(&bytes[..length]))?;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A body on its way from a thread to the event loop.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Complete(Bytes),
+    Request(Body),
+    Pieces(mpsc::Receiver<io::Result<Bytes>>),
+}
+
+impl Outgoing {
+    /// A body that is written through the writer beside it.
+    pub(crate) fn pieces() -> (BodyWriter, Self) {
+        let (sender, receiver) = mpsc::channel(WAITING_PIECES);
+        (BodyWriter(sender), Self::Pieces(receiver))
+    }
+}
+
+impl hyper::body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut *self {
+            Self::Complete(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Request(body) => Pin::new(body).poll_frame(context),
+            Self::Pieces(pieces) => {
+                pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Complete(bytes) => bytes.is_empty(),
+            Self::Request(body) => body.is_end_stream(),
+            Self::Pieces(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Complete(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Request(body) => body.size_hint(),
+            Self::Pieces(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A worker that is about to run: its socket, how much it runs at once, and how it is told to end.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::environment::{Environment, Socket};
+use crate::listen::{Acceptor, Listener};
+use crate::{AnyError, Body, EnvironmentError, ListenAddress, Request, Response};
+use crate::{report, service, threads};
+
+/// Why a worker did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The environment does not describe a worker.
+    #[error("the environment is not a worker's")]
+    Environment(#[from] EnvironmentError),
+    /// The inherited socket cannot be used.
+    #[error("the inherited socket cannot be used")]
+    Inherit(#[source] io::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As it was given.
+        address: String,
+        /// Why.
+        source: AnyError,
+    },
+    /// The system gave no thread or no event loop.
+    #[error("cannot start threads")]
+    Start(#[source] io::Error),
+    /// Nobody at `NOTIFY_SOCKET` could be told that the worker is ready.
+    #[error("cannot report readiness")]
+    Notify(#[source] io::Error),
+}
+
+/// A worker that listens and runs nothing yet.
+///
+/// [`threads`](crate::threads) and [`service`](crate::service) make one from the environment and
+/// run it. A test makes its own with [`Worker::listen`], and ends it through [`Worker::stopper`].
+#[derive(Debug)]
+pub struct Worker {
+    listener: Listener,
+    address: ListenAddress,
+    threads: usize,
+    concurrency: usize,
+    /// Whether it is what this process is for, so that signals and readiness are about it.
+    is_process: bool,
+    stopper: Stopper,
+}
+
+/// Tells a worker to drain: to take no more, and to return when what it took is done.
+#[derive(Clone, Debug)]
+pub struct Stopper(watch::Sender<bool>);
+
+impl Stopper {
+    /// Tells it, and does not wait.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Worker {
+    /// Makes the worker that the environment describes.
+    ///
+    /// It drains on SIGTERM (and SIGINT), and reports readiness to `NOTIFY_SOCKET`, if set.
+    ///
+    /// # Errors
+    ///
+    /// When a variable is missing or garbled, or its socket cannot be had.
+    pub fn from_env() -> Result<Self, RunError> {
+        let environment = Environment::read(std::process::id(), |name| {
+            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+        })?;
+        let worker = match environment.socket {
+            Socket::Inherited => {
+                let listener = Listener::inherit().map_err(RunError::Inherit)?;
+                let address = listener.address().map_err(RunError::Inherit)?;
+                Self::new(listener, address)
+            }
+            Socket::Bind(address) => {
+                let worker = Self::bind(&address)?;
+                report(format_args!(
+                    "listening on {} with {} threads, {} requests at once",
+                    worker.address, environment.threads, environment.concurrency
+                ));
+                worker
+            }
+        };
+        let worker = Self { is_process: true, ..worker };
+        Ok(worker.with_threads(environment.threads).with_concurrency(environment.concurrency))
+    }
+
+    /// Makes a worker that listens on `address`, `ADDRESS:PORT` or `unix:PATH`, with one thread.
+    ///
+    /// It heeds no signal and reports no readiness: several can run in one process.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen there.
+    pub fn listen(address: &str) -> Result<Self, RunError> {
+        let parsed = address.parse().map_err(|error| RunError::Listen {
+            address: address.to_owned(),
+            source: AnyError::from(error) as AnyError,
+        })?;
+        Self::bind(&parsed)
+    }
+
+    fn bind(address: &ListenAddress) -> Result<Self, RunError> {
+        let failed =
+            |error: io::Error| RunError::Listen { address: address.to_string(), source: error.into() };
+        let listener = Listener::bind(address).map_err(failed)?;
+        let address = listener.address().map_err(failed)?;
+        Ok(Self::new(listener, address))
+    }
+
+    fn new(listener: Listener, address: ListenAddress) -> Self {
+        let stopper = Stopper(watch::Sender::new(false));
+        Self { listener, address, threads: 1, concurrency: 1, is_process: false, stopper }
+    }
+
+    /// Sets the number of threads, at least 1. Raises the concurrency to it, if lower.
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        let threads = threads.max(1);
+        Self { threads, concurrency: self.concurrency.max(threads), ..self }
+    }
+
+    /// Sets how many requests are in flight at most, at least as many as there are threads.
+    ///
+    /// For a blocking handler: how many may wait for a thread.
+    #[must_use]
+    pub fn with_concurrency(self, concurrency: usize) -> Self {
+        Self { concurrency: concurrency.max(self.threads), ..self }
+    }
+
+    /// Where it listens. The port is the real one.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// What ends it.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Runs a blocking handler until drained: see [`threads`](crate::threads()).
+    ///
+    /// # Errors
+    ///
+    /// When threads or readiness fail. Nothing was served then.
+    pub fn threads<H>(self, handler: H) -> Result<(), RunError>
+    where
+        H: Fn(Request) -> Response + Sync,
+    {
+        let (threads, concurrency) = (self.threads, self.concurrency);
+        threads::run(self, threads, concurrency, &handler)
+    }
+
+    /// Runs a service until drained: see [`service`](crate::service()).
+    ///
+    /// # Errors
+    ///
+    /// When threads or readiness fail. Nothing was served then.
+    pub fn service<S, B>(self, service: S) -> Result<(), RunError>
+    where
+        S: tower::Service<http::Request<Body>, Response = http::Response<B>>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<AnyError>,
+        B: hyper::body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<AnyError>,
+    {
+        let (threads, concurrency) = (self.threads, self.concurrency);
+        service::run(self, threads, concurrency, service)
+    }
+
+    /// Enters the event loop this is called in, and reports readiness.
+    pub(crate) fn begin(self) -> Result<(Acceptor, Stop), RunError> {
+        let signals = if self.is_process {
+            let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()];
+            let terminate = signal(terminate).map_err(RunError::Start)?;
+            Some((terminate, signal(interrupt).map_err(RunError::Start)?))
+        } else {
+            None
+        };
+        let stop = Stop { signals, told: self.stopper.0.subscribe(), _keep: self.stopper };
+        let acceptor = self.listener.into_acceptor().map_err(RunError::Start)?;
+        if self.is_process {
+            sd_notify::notify(&[sd_notify::NotifyState::Ready]).map_err(RunError::Notify)?;
+        }
+        Ok((acceptor, stop))
+    }
+}
+
+/// When a worker has to end.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    signals: Option<(Signal, Signal)>,
+    told: watch::Receiver<bool>,
+    /// Without a sender `told` would end by itself.
+    _keep: Stopper,
+}
+
+impl Stop {
+    /// Waits until the worker has to end.
+    pub(crate) async fn requested(mut self) {
+        let told = self.told.wait_for(|told| *told);
+        let Some((terminate, interrupt)) = &mut self.signals else {
+            drop(told.await);
+            return;
+        };
+        tokio::select! {
+            _ = told => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Values: how each type is read from TOML and written as TOML.
+//!
+//! Most values are strings with a form of their own; those implement [`Text`]. Each prints itself
+//! such that reading it gives it back.
+
+mod duration;
+mod host;
+mod net;
+mod path;
+mod size;
+mod url;
+mod words;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub(crate) use duration::{DAY, HOUR, MILLISECOND};
+pub use host::HostPattern;
+pub use net::{Allow, ListenAddress};
+pub use path::{LogPath, RoutePath};
+pub(crate) use path::check_plain_path;
+pub use size::ByteSize;
+pub use url::{OriginHost, ServerUrl};
+pub use words::{AccessFormat, Level, Ready};
+
+use crate::decode::Decoder;
+use crate::tree::{Data, Node};
+use crate::variable;
+
+/// A value of one key.
+pub(crate) trait Value: Sized {
+    /// What the reference and errors call it, such as `duration`.
+    const KIND: &'static str;
+
+    /// Reads it; `None` when it is wrong, which is then reported.
+    fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self>;
+
+    /// As TOML.
+    fn print(&self) -> String;
+}
+
+/// A value that TOML holds as a string.
+pub(crate) trait Text: Sized {
+    /// What the reference and errors call it, such as `duration`.
+    const KIND: &'static str;
+    /// How to write it, for who wrote something that is not a string.
+    const HINT: &'static str = "write a string";
+
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong and what is allowed.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// The string that [`Text::parse`] reads back.
+    fn text(&self) -> String;
+
+    /// The same, with a relative path in it made relative to `directory`.
+    fn relative_to(self, _directory: &Path) -> Self {
+        self
+    }
+}
+
+impl<T: Text> Value for T {
+    const KIND: &'static str = T::KIND;
+
+    fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
+        let Data::Text(text) = &node.data else {
+            let message = format!("expected {}, found {}; {}", T::KIND, node.data, T::HINT);
+            decoder.problem(node.at, message);
+            return None;
+        };
+        match T::parse(text) {
+            Ok(value) => Some(value.relative_to(decoder.sources.directory(node.at))),
+            Err(message) => {
+                decoder.problem(node.at, message);
+                None
+            }
+        }
+    }
+
+    fn print(&self) -> String {
+        quoted(&self.text())
+    }
+}
+
+/// The type inside an `Option` of an optional key.
+pub(crate) trait Optional {
+    /// As [`Value::KIND`].
+    const KIND: &'static str;
+}
+
+impl<T: Value> Optional for Option<T> {
+    const KIND: &'static str = T::KIND;
+}
+
+impl Text for String {
+    const KIND: &'static str = "a string";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+    }
+
+    fn text(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Value for bool {
+    const KIND: &'static str = "true or false";
+
+    fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
+        if let Data::Boolean(value) = node.data {
+            return Some(value);
+        }
+        decoder.problem(node.at, format!("expected true or false, found {}", node.data));
+        None
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+macro_rules! integer_value {
+    ($($type:ty),*) => {$(
+        impl Value for $type {
+            const KIND: &'static str = "a number";
+
+            fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
+                let Data::Integer(number) = node.data else {
+                    let message = format!("expected a whole number, found {}", node.data);
+                    decoder.problem(node.at, message);
+                    return None;
+                };
+                let number = number.and_then(|number| Self::try_from(number).ok());
+                if number.is_none() {
+                    let message = format!("{} is not within 0 to {}", node.data, Self::MAX);
+                    decoder.problem(node.at, message);
+                }
+                number
+            }
+
+            fn print(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+
+integer_value!(u16, u32, usize);
+
+impl<T: Value> Value for Vec<T> {
+    const KIND: &'static str = "an array";
+
+    fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
+        let Data::Array(elements) = &node.data else {
+            let message = format!("expected an array, found {}; write it in `[` `]`", node.data);
+            decoder.problem(node.at, message);
+            return None;
+        };
+        let values: Vec<Option<T>> =
+            elements.iter().map(|element| T::decode(element, decoder)).collect();
+        values.into_iter().collect()
+    }
+
+    fn print(&self) -> String {
+        let values: Vec<String> = self.iter().map(Value::print).collect();
+        format!("[{}]", values.join(", "))
+    }
+}
+
+/// Names with texts, such as environment variables. A text may be empty.
+impl Value for BTreeMap<String, String> {
+    const KIND: &'static str = "a table of strings";
+
+    fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
+        let Some(table) = node.as_table() else {
+            decoder.problem(node.at, format!("expected a table, found {}", node.data));
+            return None;
+        };
+        let mut values = Self::new();
+        for (name, entry) in &table.entries {
+            let Data::Text(text) = &entry.value.data else {
+                let message = format!("`{name}`: expected a string, found {}", entry.value.data);
+                decoder.problem(entry.value.at, message);
+                continue;
+            };
+            values.insert(name.clone(), text.clone());
+        }
+        Some(values)
+    }
+
+    fn print(&self) -> String {
+        let pairs: Vec<String> =
+            self.iter().map(|(name, text)| format!("{} = {}", key(name), quoted(text))).collect();
+        if pairs.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", pairs.join(", ")) }
+    }
+}
+
+/// `text` as a TOML string that is read back as `text`.
+pub(crate) fn quoted(text: &str) -> String {
+    toml::Value::String(variable::escape(text)).to_string()
+}
+
+/// `name` as a TOML key.
+pub(crate) fn key(name: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !name.is_empty() && name.bytes().all(bare) {
+        name.to_owned()
+    } else {
+        toml::Value::String(name.to_owned()).to_string()
+    }
+}
+
+/// Checks a text in a table test: `expected` is the text it prints, or the error.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn check_text<T: Text + std::fmt::Debug>(text: &str, expected: Result<&str, &str>) {
+    let parsed = T::parse(text).map(|value| value.text());
+    assert_eq!(parsed, expected.map(str::to_owned).map_err(str::to_owned), "text: {text:?}");
+}

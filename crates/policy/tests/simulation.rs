@@ -1,0 +1,222 @@
+//! Drives the machines of this crate with random events under a virtual clock.
+//!
+//! A failure prints its seed; `SIM_SEED=<seed>` replays it exactly.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use ostler_policy::admission::{Admission, Arrival, Place, Shed, Ticket};
+
+/// Goal: no order of events breaks a pool's promises. Method: 256 seeds, 2,000 events each,
+/// against a plain model of who holds and who waits.
+#[test]
+fn no_order_of_events_breaks_admission() {
+    for seed in seeds(256) {
+        let mut sim = Simulation::new(seed);
+        for _ in 0..2_000 {
+            sim.apply_random_event();
+            sim.check_invariants();
+        }
+        sim.drain();
+    }
+}
+
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (1..=count).collect(),
+    }
+}
+
+const ROWS: u32 = 3;
+const QUEUE: usize = 4;
+
+struct Simulation {
+    seed: u64,
+    random: u64,
+    now: Instant,
+    pool: Admission<u64>,
+    /// Workers that are known, and whether they serve.
+    workers: HashMap<u64, Standing>,
+    held: HashMap<Place, u64>,
+    waiting: VecDeque<(Ticket, u64)>,
+    next_worker: u64,
+    next_request: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Starting,
+    Serving,
+    Withdrawn,
+}
+
+impl Simulation {
+    #[expect(clippy::disallowed_methods, reason = "the start of the virtual clock")]
+    fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            now: Instant::now(),
+            pool: Admission::new(QUEUE),
+            workers: HashMap::new(),
+            held: HashMap::new(),
+            waiting: VecDeque::new(),
+            next_worker: 0,
+            next_request: 0,
+        }
+    }
+
+    /// xorshift64*: good enough to shuffle events, and the same on every machine.
+    fn random(&mut self, below: u64) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % below
+    }
+
+    fn apply_random_event(&mut self) {
+        self.now += Duration::from_millis(self.random(50));
+        match self.random(20) {
+            0 if self.workers.len() < 4 => self.add_worker(),
+            1 => self.serve_some_worker(),
+            2 => self.withdraw_some_worker(),
+            3 => self.remove_some_worker(),
+            4..=6 => self.some_waiter_leaves(),
+            7..=12 => self.some_permit_is_released(),
+            _ => self.request_arrives(),
+        }
+    }
+
+    fn add_worker(&mut self) {
+        self.pool.add_worker(self.next_worker, ROWS);
+        self.workers.insert(self.next_worker, Standing::Starting);
+        self.next_worker += 1;
+    }
+
+    fn some_worker(&mut self, standing: &[Standing]) -> Option<u64> {
+        let mut ids: Vec<u64> = self
+            .workers
+            .iter()
+            .filter(|(_, is)| standing.contains(is))
+            .map(|(&id, _)| id)
+            .collect();
+        ids.sort_unstable();
+        let at = usize::try_from(self.random(ids.len().max(1) as u64)).unwrap();
+        ids.get(at).copied()
+    }
+
+    fn serve_some_worker(&mut self) {
+        let Some(id) = self.some_worker(&[Standing::Starting]) else { return };
+        self.workers.insert(id, Standing::Serving);
+        for grant in self.pool.serve(id, self.now) {
+            self.granted(grant.place, grant.waiter);
+        }
+    }
+
+    fn withdraw_some_worker(&mut self) {
+        let Some(id) = self.some_worker(&[Standing::Starting, Standing::Serving]) else { return };
+        self.workers.insert(id, Standing::Withdrawn);
+        let is_idle = self.held.keys().all(|place| place.worker != id);
+        assert_eq!(self.pool.withdraw(id), is_idle, "seed {}", self.seed);
+    }
+
+    fn remove_some_worker(&mut self) {
+        let all = [Standing::Starting, Standing::Serving, Standing::Withdrawn];
+        let Some(id) = self.some_worker(&all) else { return };
+        self.workers.remove(&id);
+        let has_prospect = self.workers.values().any(|&is| is != Standing::Withdrawn);
+        let refused = self.pool.remove_worker(id);
+        if has_prospect {
+            assert!(refused.is_empty(), "seed {}", self.seed);
+        } else {
+            let expected: Vec<u64> = self.waiting.drain(..).map(|(_, request)| request).collect();
+            assert_eq!(refused, expected, "seed {}", self.seed);
+        }
+    }
+
+    fn some_waiter_leaves(&mut self) {
+        let count = self.waiting.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let at = usize::try_from(self.random(count)).unwrap();
+        let (ticket, request) = self.waiting.remove(at).unwrap();
+        assert_eq!(self.pool.leave(ticket), Some(request), "seed {}", self.seed);
+        assert_eq!(self.pool.leave(ticket), None, "seed {}", self.seed);
+    }
+
+    fn some_permit_is_released(&mut self) {
+        let mut places: Vec<Place> = self.held.keys().copied().collect();
+        places.sort_unstable_by_key(|place| (place.worker, place.row));
+        let at = usize::try_from(self.random(places.len().max(1) as u64)).unwrap();
+        let Some(&place) = places.get(at) else { return };
+        self.held.remove(&place);
+        if let Some(grant) = self.pool.release(place, self.now) {
+            self.granted(grant.place, grant.waiter);
+        }
+    }
+
+    fn request_arrives(&mut self) {
+        let request = self.next_request;
+        self.next_request += 1;
+        let would_shed = self.pool.would_shed();
+        let has_prospect = self.workers.values().any(|&is| is != Standing::Withdrawn);
+        match self.pool.arrive(request, self.now) {
+            Arrival::Admitted(place, _) => {
+                assert!(self.waiting.is_empty(), "seed {}: a newcomer overtook", self.seed);
+                assert_eq!(would_shed, None);
+                self.hold(place, request);
+            }
+            Arrival::Queued(ticket) => {
+                assert_eq!(would_shed, None);
+                self.waiting.push_back((ticket, request));
+            }
+            Arrival::Shed(reason, _) => {
+                assert_eq!(would_shed, Some(reason), "seed {}", self.seed);
+                match reason {
+                    Shed::QueueFull => assert_eq!(self.waiting.len(), QUEUE),
+                    Shed::PoolNotReady => assert!(!has_prospect, "seed {}", self.seed),
+                }
+            }
+        }
+    }
+
+    fn granted(&mut self, place: Place, request: u64) {
+        let (_, first) = self.waiting.pop_front().expect("somebody waited");
+        assert_eq!(request, first, "seed {}: not first come first served", self.seed);
+        self.hold(place, request);
+    }
+
+    fn hold(&mut self, place: Place, request: u64) {
+        let standing = self.workers.get(&place.worker);
+        assert_eq!(standing, Some(&Standing::Serving), "seed {}", self.seed);
+        assert!(place.row < ROWS, "seed {}", self.seed);
+        let before = self.held.insert(place, request);
+        assert_eq!(before, None, "seed {}: one row, two permits", self.seed);
+    }
+
+    fn check_invariants(&self) {
+        let seed = self.seed;
+        let known = self.held.keys().filter(|place| self.workers.contains_key(&place.worker));
+        assert_eq!(self.pool.busy() as usize, known.count(), "seed {seed}");
+        assert_eq!(self.pool.queued(), self.waiting.len(), "seed {seed}");
+        assert!(self.waiting.len() <= QUEUE, "seed {seed}");
+        let places: HashSet<&Place> = self.held.keys().collect();
+        let free = self
+            .workers
+            .iter()
+            .filter(|&(_, &standing)| standing == Standing::Serving)
+            .flat_map(|(&worker, _)| (0..ROWS).map(move |row| Place { worker, row }))
+            .any(|place| !places.contains(&place));
+        assert!(!free || self.waiting.is_empty(), "seed {seed}: a free row while somebody waits");
+    }
+
+    fn drain(&mut self) {
+        while !self.held.is_empty() {
+            self.some_permit_is_released();
+            self.check_invariants();
+        }
+        assert_eq!(self.pool.busy(), 0, "seed {}", self.seed);
+    }
+}

@@ -1,0 +1,162 @@
+//! Sealed memfds and their mappings. The only module of this crate with `unsafe`.
+//!
+//! A mapping hands out its memory as atomic words and in no other form, so that whatever another
+//! process writes there, at whatever time, is a data value to us and never undefined behaviour.
+//! The seals make the size final before anything is mapped: nobody can take pages away later.
+
+#![expect(unsafe_code, reason = "memory shared between processes can only be had from mmap")]
+
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::error::SegmentError;
+
+/// Bytes of one word.
+const WORD_BYTES: u64 = 8;
+/// Most words one mapping may have: 64 MiB.
+pub(crate) const MAX_WORDS: u64 = 8 << 20;
+
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// What a mapping may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only. Every write through such a mapping is refused.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// The words of one mapped memfd.
+pub(crate) struct Mapping {
+    start: NonNull<AtomicU64>,
+    /// In words.
+    len: usize,
+    access: Access,
+}
+
+// SAFETY: the mapping is not tied to the thread that made it; only `drop` unmaps it, once.
+unsafe impl Send for Mapping {}
+// SAFETY: all that a shared reference gives is atomic words, made to be used from many threads.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps all of a sealed memfd.
+    pub(crate) fn new(fd: BorrowedFd<'_>, access: Access) -> Result<Self, SegmentError> {
+        // Seals before size: only then is the size final.
+        let seals = rustix::fs::fcntl_get_seals(fd).unwrap_or(SealFlags::empty());
+        if !seals.contains(SEALS) {
+            return Err(SegmentError::NotSealed);
+        }
+        let stat = rustix::fs::fstat(fd).map_err(SegmentError::system("fstat"))?;
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        if size == 0 || size % WORD_BYTES != 0 || MAX_WORDS < size / WORD_BYTES {
+            return Err(SegmentError::Size { size });
+        }
+        let length = usize::try_from(size).map_err(|_overflow| SegmentError::Size { size })?;
+        let protection = match access {
+            Access::Read => ProtFlags::READ,
+            Access::Write => ProtFlags::READ | ProtFlags::WRITE,
+        };
+        // SAFETY: a new mapping at an address the kernel chooses overlaps no memory of ours.
+        let address = unsafe {
+            rustix::mm::mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, fd, 0)
+        }
+        .map_err(SegmentError::system("mmap"))?;
+        let start = NonNull::new(address.cast()).ok_or(SegmentError::Size { size })?;
+        Ok(Self { start, len: length / size_of::<AtomicU64>(), access })
+    }
+
+    /// Returns the words, and whether they may be written.
+    pub(crate) fn words(&self) -> Words<'_> {
+        // SAFETY: `start` is page aligned and `len` words long until `drop`; the seals keep the
+        // pages there; every bit pattern is a valid `AtomicU64`. Writes are kept from a read-only
+        // mapping by `Words`, and it only does relaxed loads, which read-only memory permits.
+        let cells = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) };
+        Words { cells, access: self.access }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let bytes = self.len * size_of::<AtomicU64>();
+        // SAFETY: exactly what `mmap` returned, and all borrows of it ended with `self`.
+        let unmapped = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), bytes) };
+        debug_assert!(unmapped.is_ok(), "a mapping of ours was not unmapped: {unmapped:?}");
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Mapping")
+            .field("words", &self.len)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Words that can be loaded, and stored to if the mapping is writable.
+#[derive(Clone, Copy)]
+pub(crate) struct Words<'a> {
+    cells: &'a [AtomicU64],
+    access: Access,
+}
+
+impl<'a> Words<'a> {
+    /// Returns the words from `start` on, `len` of them, or `None` past the end.
+    pub(crate) fn part(self, start: usize, len: usize) -> Option<Self> {
+        let cells = self.cells.get(start..)?.get(..len)?;
+        Some(Self { cells, access: self.access })
+    }
+
+    /// Returns how many there are.
+    pub(crate) fn len(self) -> usize {
+        self.cells.len()
+    }
+
+    /// Loads one word, relaxed; 0 past the end. Order it with fences.
+    ///
+    /// Stronger loads are not certain to work in read-only memory (see `std::sync::atomic`).
+    pub(crate) fn load(self, index: usize) -> u64 {
+        self.cells.get(index).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// Returns the words for writing, or `None` if the mapping is read-only.
+    pub(crate) fn writable(self) -> Option<&'a [AtomicU64]> {
+        match self.access {
+            Access::Write => Some(self.cells),
+            Access::Read => None,
+        }
+    }
+
+    /// Takes plain memory for words, so that rules are testable without a mapping.
+    #[cfg(test)]
+    pub(crate) fn of_memory(cells: &'a [AtomicU64]) -> Self {
+        Self { cells, access: Access::Write }
+    }
+}
+
+/// Creates a sealed memfd that begins with the words of `head` and is 0 from there on.
+///
+/// # Errors
+///
+/// If `words` is out of bounds or a system call fails.
+pub(crate) fn create(name: &str, words: u64, head: &[u64]) -> Result<OwnedFd, SegmentError> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create(name, flags).map_err(SegmentError::system("memfd_create"))?;
+    let size = words.saturating_mul(WORD_BYTES);
+    rustix::fs::ftruncate(&fd, size).map_err(SegmentError::system("ftruncate"))?;
+    let bytes: Vec<u8> = head.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let written = rustix::io::pwrite(&fd, &bytes, 0).map_err(SegmentError::system("pwrite"))?;
+    if written != bytes.len() {
+        return Err(SegmentError::Size { size });
+    }
+    rustix::fs::fcntl_add_seals(&fd, SEALS).map_err(SegmentError::system("fcntl"))?;
+    Ok(fd)
+}

@@ -1,0 +1,165 @@
+//! What supervisor and proxy process say to each other.
+//!
+//! One JSON document a packet (`channel`); descriptors that belong to a message travel beside it,
+//! in the order its documentation names. Both sides are one binary, but two versions meet while a
+//! binary is replaced: the first message of either side is `Hello` and names [`PROTOCOL`].
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the messages in this module. A side that hears another one says so and ends.
+pub const PROTOCOL: u32 = 1;
+
+/// One worker process: its pool, its place there, and which process in that place.
+///
+/// A slot is used again after its worker exited. The generation tells the new worker from the old
+/// one, so that a late message about the old one is dropped and not blamed on the new one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkerId {
+    /// Name of the pool.
+    pub pool: String,
+    /// Place in the pool, from 0.
+    pub slot: u32,
+    /// How many workers have used the slot, this one included: from 1.
+    pub generation: u32,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ListenerRole {
+    /// Clients: sites and their routes.
+    Client,
+    /// Operators: the status page, metrics, health.
+    Status,
+}
+
+/// From the supervisor to the proxy process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToProxy {
+    /// First message. Descriptor: the server's counter page.
+    Hello {
+        /// [`PROTOCOL`] of the supervisor.
+        protocol: u32,
+        /// Process id of the supervisor.
+        supervisor_pid: u32,
+        /// When the supervisor started, in milliseconds since the epoch.
+        started_unix_ms: u64,
+        /// Which proxy process of this supervisor: from 1.
+        incarnation: u32,
+    },
+    /// Where access log lines go, at the start and when logs are reopened. Descriptor: the file.
+    AccessLog,
+    /// A pool, before the first `Config` that names it. Descriptor: its counter page.
+    Pool {
+        /// Name of the pool.
+        name: String,
+    },
+    /// A listener, before the first `Config` that names it. Descriptors: one socket for each of
+    /// the server's threads, or one socket where `role` is `Status`.
+    Listener {
+        /// Name in the configuration; `status` and `status-internal` for the status listeners.
+        name: String,
+        /// The address as bound, with the real port.
+        address: String,
+        /// The address as configured.
+        configured: String,
+        /// What it is for.
+        role: ListenerRole,
+    },
+    /// A configuration to apply: accept on the listeners it names, close the others. Descriptor:
+    /// a memory file with the whole configuration as TOML. Answered by `ConfigApplied` or
+    /// `ConfigRefused`.
+    Config {
+        /// Grows by one with each configuration.
+        version: u64,
+        /// When it was read, in milliseconds since the epoch.
+        loaded_unix_ms: u64,
+    },
+    /// Why the last reload failed, for the status page; `None` when one succeeded since.
+    ConfigError {
+        /// Text for the operator, possibly of several lines.
+        message: Option<String>,
+    },
+    /// A worker process runs. It gets no requests yet. Descriptor: its segment.
+    WorkerStarted {
+        /// The worker.
+        id: WorkerId,
+        /// Its process id.
+        pid: u32,
+        /// Rows of its segment.
+        rows: u32,
+        /// The socket that it serves HTTP on.
+        socket: PathBuf,
+    },
+    /// Request each path from the worker until it answers. Answered by `WorkerWarmed`.
+    WorkerWarm {
+        /// The worker.
+        id: WorkerId,
+        /// Paths to request, in this order.
+        paths: Vec<String>,
+        /// How long all of it may take, in milliseconds.
+        timeout_ms: u64,
+        /// Whether an answer of status 5xx is an error.
+        check_status: bool,
+    },
+    /// The worker gets requests from here on.
+    WorkerServe {
+        /// The worker.
+        id: WorkerId,
+    },
+    /// The worker gets no new requests. Answered by `WorkerWithdrawn` when none is inside it.
+    WorkerWithdraw {
+        /// The worker.
+        id: WorkerId,
+    },
+    /// The worker's process ended.
+    WorkerExited {
+        /// The worker.
+        id: WorkerId,
+        /// How, for the operator: `status 1` or `signal 9`.
+        exit: String,
+    },
+    /// The health path answers 503 from here on; everything else goes on.
+    LameDuck,
+    /// Close the listeners, finish what was accepted, then answer `Drained` and end.
+    Drain,
+}
+
+/// From the proxy process to the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromProxy {
+    /// First message.
+    Hello {
+        /// [`PROTOCOL`] of the proxy process.
+        protocol: u32,
+        /// Its process id.
+        pid: u32,
+    },
+    /// The configuration is in force, and its listeners accept.
+    ConfigApplied {
+        /// Of the `Config`.
+        version: u64,
+    },
+    /// The configuration cannot be used; the one before stays in force.
+    ConfigRefused {
+        /// Of the `Config`.
+        version: u64,
+        /// Text for the operator.
+        message: String,
+    },
+    /// The worker answered every warm-up request, or did not.
+    WorkerWarmed {
+        /// The worker.
+        id: WorkerId,
+        /// What went wrong.
+        error: Option<String>,
+    },
+    /// No request is inside the worker, and none will be sent to it.
+    WorkerWithdrawn {
+        /// The worker.
+        id: WorkerId,
+    },
+    /// Every accepted request is finished; the process ends.
+    Drained,
+}

@@ -1,0 +1,29 @@
+//! The harness of the end-to-end tests: the real binaries on ports that the kernel chose.
+//!
+//! A test starts a [`Stack`] from a few lines of TOML, speaks to it with a raw [`Client`], and
+//! waits on what the status page says, never on time. Every wait has a deadline, and what the
+//! stack logged is part of every failure. When a stack is dropped, nothing of it is left behind.
+
+#![expect(clippy::panic, reason = "a harness tells of a failure by ending the test")]
+
+pub mod case;
+pub mod client;
+pub mod load;
+pub mod process;
+pub mod server;
+pub mod stack;
+
+use std::time::Duration;
+
+pub use client::{Client, Response};
+pub use load::{Load, Tally};
+pub use server::Server;
+pub use stack::{Plan, Stack};
+
+/// How long any one wait may take before its test fails.
+///
+/// Far above what the waits take, so that a busy machine does not make a test fail.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How often state is looked at while a test waits for it.
+pub const POLL: Duration = Duration::from_millis(10);

@@ -1,0 +1,362 @@
+//! A pool as the proxy sees it: its workers, its permits and the queue before them.
+//!
+//! Who is admitted is decided by `ostler_policy::admission` under one short lock; this module
+//! wakes who was granted a place, and keeps the books. A pool outlives configurations: a reload
+//! changes its limits and its workers, not its queue.
+
+mod permit;
+mod timings;
+mod worker;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ostler_policy::admission::{Admission, Arrival, Place, Shed, Ticket};
+use ostler_segment::CounterPage;
+use ostler_segment::counter::Pool as Counter;
+use tokio::sync::oneshot;
+
+pub(crate) use permit::Permit;
+pub(crate) use timings::{Percentiles, Timings};
+pub(crate) use worker::{Standing, Worker};
+
+use crate::clock;
+use crate::connection::Client;
+
+/// One pool.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) name: String,
+    pub(crate) counters: CounterPage,
+    /// Which proxy process of this supervisor we are: marks the rows we claim.
+    incarnation: u32,
+    next_worker: AtomicU64,
+    books: Mutex<Books>,
+}
+
+/// Everything that changes, under one lock.
+#[derive(Debug)]
+struct Books {
+    admission: Admission<Waiter>,
+    workers: Vec<Arc<Worker>>,
+    timings: Timings,
+    /// Since when every permit is held.
+    full_since: Option<Duration>,
+    last_exit: Option<String>,
+}
+
+/// Wakes one waiting request with its place; dropped when no worker will ever serve it.
+type Waiter = oneshot::Sender<Place>;
+
+/// Why a request was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotAdmitted {
+    /// The queue is full.
+    QueueFull,
+    /// It waited for `queue-timeout`.
+    QueueTimeout,
+    /// No worker serves, and none is starting.
+    PoolNotReady,
+    /// Its client left while it waited.
+    ClientLeft,
+}
+
+impl From<Shed> for NotAdmitted {
+    fn from(shed: Shed) -> Self {
+        match shed {
+            Shed::QueueFull => Self::QueueFull,
+            Shed::PoolNotReady => Self::PoolNotReady,
+        }
+    }
+}
+
+/// What the status page shows of a pool, taken at one moment.
+#[derive(Debug)]
+pub(crate) struct PoolView {
+    pub(crate) workers: Vec<Arc<Worker>>,
+    pub(crate) busy: u32,
+    pub(crate) queued: usize,
+    pub(crate) oldest_wait: Option<Duration>,
+    pub(crate) full_since: Option<Duration>,
+    pub(crate) last_exit: Option<String>,
+    pub(crate) queue_wait: Percentiles,
+    pub(crate) run: Percentiles,
+}
+
+/// Bytes of pipelined requests read while one waits; past them, a client that leaves is noticed
+/// only when it is answered.
+const READ_AHEAD_BYTES: usize = 16 * 1024;
+
+impl Pool {
+    /// A pool without workers. Its queue length comes with the first configuration.
+    pub(crate) fn new(name: String, counters: CounterPage, incarnation: u32) -> Self {
+        let books = Books {
+            admission: Admission::new(0),
+            workers: Vec::new(),
+            timings: Timings::new(clock::now()),
+            full_since: None,
+            last_exit: None,
+        };
+        let (next_worker, books) = (AtomicU64::new(1), Mutex::new(books));
+        Self { name, counters, incarnation, next_worker, books }
+    }
+
+    /// Changes how many requests may wait.
+    pub(crate) fn set_queue_length(&self, length: u32) {
+        self.books().admission.set_queue_length(length as usize);
+    }
+
+    /// The number for a worker that is about to be added.
+    pub(crate) fn next_worker_number(&self) -> u64 {
+        self.next_worker.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes a worker known that is starting.
+    pub(crate) fn add_worker(&self, worker: Arc<Worker>) {
+        let mut books = self.books();
+        books.admission.add_worker(worker.number, worker.segment.rows());
+        books.workers.push(worker);
+    }
+
+    /// Lets a worker be given requests from here on.
+    pub(crate) fn serve(&self, worker: &Worker) {
+        worker.set_standing(Standing::Ready);
+        let now = clock::now();
+        let mut books = self.books();
+        for grant in books.admission.serve(worker.number, now) {
+            books.timings.queue_wait.record(grant.waited, now);
+            self.hand_over(&mut books, grant.place, grant.waiter, now);
+        }
+    }
+
+    /// Gives no new request to a worker, and waits until none is inside it.
+    pub(crate) async fn withdraw(&self, worker: &Worker) {
+        worker.set_standing(Standing::Draining);
+        let is_idle = self.books().admission.withdraw(worker.number);
+        worker.close_idle_connections();
+        if !is_idle {
+            worker.idle.notified().await;
+        }
+    }
+
+    /// Forgets a worker whose process ended.
+    pub(crate) fn remove_worker(&self, worker: &Worker, exit: String) {
+        worker.set_standing(Standing::Killed);
+        worker.close_idle_connections();
+        let mut books = self.books();
+        // Dropping the waiters tells them that nobody is left to serve them.
+        drop(books.admission.remove_worker(worker.number));
+        books.workers.retain(|known| known.number != worker.number);
+        books.last_exit = Some(exit);
+        self.note_fullness(&mut books);
+    }
+
+    /// The worker of a slot and generation.
+    pub(crate) fn worker(&self, slot: u32, generation: u32) -> Option<Arc<Worker>> {
+        let books = self.books();
+        let is_it = |worker: &&Arc<Worker>| {
+            worker.id.slot == slot && worker.id.generation == generation
+        };
+        books.workers.iter().find(is_it).cloned()
+    }
+
+    /// Refuses a request that could not be admitted anyway, before its body is read.
+    ///
+    /// # Errors
+    ///
+    /// Whatever [`Pool::admit`] would refuse it for at once.
+    pub(crate) fn shed_early(&self) -> Result<(), NotAdmitted> {
+        let shed = self.books().admission.would_shed();
+        shed.map_or(Ok(()), |shed| Err(self.count(shed.into())))
+    }
+
+    /// Waits for a permit: first come, first served, for `queue_timeout` at the longest.
+    ///
+    /// # Errors
+    ///
+    /// What [`NotAdmitted`] says; it is counted.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        client: &mut Client<'_>,
+        queue_timeout: Duration,
+    ) -> Result<Permit, NotAdmitted> {
+        let arrived = clock::now();
+        loop {
+            let place = self.find_place(client, arrived, queue_timeout).await;
+            let place = place.map_err(|refused| self.count(refused))?;
+            if let Some(permit) = self.permit(place, arrived) {
+                return Ok(permit);
+            }
+        }
+    }
+
+    async fn find_place(
+        &self,
+        client: &mut Client<'_>,
+        arrived: Instant,
+        queue_timeout: Duration,
+    ) -> Result<Place, NotAdmitted> {
+        let (ticket, mut granted) = match self.enter(arrived)? {
+            Entered::Admitted(place) => return Ok(place),
+            Entered::Queued(ticket, granted) => (ticket, granted),
+        };
+        let transport = &client.transport;
+        let outcome = client.deadline.run(arrived + queue_timeout, async {
+            tokio::select! {
+                biased;
+                place = &mut granted => place.map_err(|_dropped| NotAdmitted::PoolNotReady),
+                () = transport.closed_by_peer(&mut client.input, READ_AHEAD_BYTES) => {
+                    Err(NotAdmitted::ClientLeft)
+                }
+            }
+        });
+        let refused = match outcome.await {
+            Ok(Ok(place)) => return Ok(place),
+            Ok(Err(NotAdmitted::PoolNotReady)) => return Err(NotAdmitted::PoolNotReady),
+            Ok(Err(refused)) => refused,
+            Err(_elapsed) => NotAdmitted::QueueTimeout,
+        };
+        if self.books().admission.leave(ticket).is_some() {
+            return Err(refused);
+        }
+        // Its turn came at the same moment: the place is used, or given back.
+        match (granted.try_recv(), refused) {
+            (Ok(place), NotAdmitted::ClientLeft) => {
+                self.release_place(place);
+                Err(refused)
+            }
+            (Ok(place), _) => Ok(place),
+            (Err(_), _) => Err(NotAdmitted::PoolNotReady),
+        }
+    }
+
+    fn enter(&self, now: Instant) -> Result<Entered, NotAdmitted> {
+        let mut books = self.books();
+        if let Some(place) = books.admission.admit() {
+            books.timings.queue_wait.record(Duration::ZERO, now);
+            self.note_fullness(&mut books);
+            return Ok(Entered::Admitted(place));
+        }
+        let (waiter, granted) = oneshot::channel();
+        match books.admission.arrive(waiter, now) {
+            Arrival::Admitted(place, _) => Ok(Entered::Admitted(place)),
+            Arrival::Queued(ticket) => Ok(Entered::Queued(ticket, granted)),
+            Arrival::Shed(shed, _) => Err(shed.into()),
+        }
+    }
+
+    /// Claims the row of a place. `None` when somebody else holds it: then the place is lost until
+    /// its worker is replaced, which is better than two requests in one row.
+    fn permit(self: &Arc<Self>, place: Place, arrived: Instant) -> Option<Permit> {
+        let worker = self.books().workers.iter().find(|known| known.number == place.worker).cloned();
+        let Some(worker) = worker else {
+            self.release_place(place);
+            return None;
+        };
+        let ticket = worker.segment.row(place.row).claim(self.incarnation);
+        let Some(ticket) = ticket else {
+            let (pool, slot, row) = (&self.name, worker.id.slot, place.row);
+            tracing::error!(%pool, slot, row, "row_held_by_another");
+            return None;
+        };
+        let queued = clock::now().saturating_duration_since(arrived);
+        self.counters.add(Counter::RequestsTotal, 1);
+        self.counters.add(Counter::QueueWaitMsTotal, whole_ms(queued));
+        Some(Permit::new(Arc::clone(self), worker, place, ticket, queued))
+    }
+
+    /// Takes a place back, and passes it on to who waits longest.
+    fn release_place(&self, place: Place) {
+        let now = clock::now();
+        let mut books = self.books();
+        if let Some(grant) = books.admission.release(place, now) {
+            books.timings.queue_wait.record(grant.waited, now);
+            self.hand_over(&mut books, grant.place, grant.waiter, now);
+        }
+        self.note_fullness(&mut books);
+        let is_idle = books.admission.is_idle(place.worker);
+        let worker = books.workers.iter().find(|worker| worker.number == place.worker);
+        if let Some(worker) = worker.filter(|worker| is_idle && worker.is_withdrawn()) {
+            worker.idle.notify_one();
+        }
+    }
+
+    /// Wakes who was granted a place; if it left at this moment, the next in turn.
+    fn hand_over(&self, books: &mut Books, place: Place, waiter: Waiter, now: Instant) {
+        let mut offer = waiter.send(place).err();
+        while let Some(refused) = offer {
+            let next = books.admission.release(refused, now);
+            offer = next.and_then(|grant| grant.waiter.send(grant.place).err());
+        }
+        self.note_fullness(books);
+    }
+
+    /// Records how long a request ran in the application.
+    fn record_run(&self, ran: Duration) {
+        self.counters.add(Counter::RunMsTotal, whole_ms(ran));
+        self.books().timings.run.record(ran, clock::now());
+    }
+
+    fn note_fullness(&self, books: &mut Books) {
+        let capacity: u32 = books
+            .workers
+            .iter()
+            .filter(|worker| worker.standing() == Standing::Ready)
+            .map(|worker| worker.segment.rows())
+            .sum();
+        let is_full = 0 < capacity && capacity <= books.admission.busy();
+        match (is_full, books.full_since) {
+            (true, None) => books.full_since = Some(clock::unix_now()),
+            (false, Some(_)) => books.full_since = None,
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    fn count(&self, refused: NotAdmitted) -> NotAdmitted {
+        let counter = match refused {
+            NotAdmitted::QueueFull => Counter::ShedQueueFull,
+            NotAdmitted::QueueTimeout => Counter::ShedQueueTimeout,
+            NotAdmitted::PoolNotReady => Counter::ShedPoolNotReady,
+            NotAdmitted::ClientLeft => Counter::Left,
+        };
+        self.counters.add(counter, 1);
+        refused
+    }
+
+    /// The pool at this moment, for the status page.
+    pub(crate) fn view(&self) -> PoolView {
+        let now = clock::now();
+        let books = self.books();
+        PoolView {
+            workers: books.workers.clone(),
+            busy: books.admission.busy(),
+            queued: books.admission.queued(),
+            oldest_wait: books.admission.oldest_wait(now),
+            full_since: books.full_since,
+            last_exit: books.last_exit.clone(),
+            queue_wait: books.timings.queue_wait.percentiles(now),
+            run: books.timings.run.percentiles(now),
+        }
+    }
+
+    /// Whether a worker serves.
+    pub(crate) fn is_serving(&self) -> bool {
+        0 < self.books().admission.serving()
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // Nothing under this lock panics half-way; if something did, the books are still the best
+        // there is.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Entered {
+    Admitted(Place),
+    Queued(Ticket, oneshot::Receiver<Place>),
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

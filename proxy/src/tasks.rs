@@ -1,0 +1,55 @@
+//! Tasks that a drain waits for.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Counts the tasks that must end before the process may.
+#[derive(Clone, Debug)]
+pub(crate) struct Tasks {
+    count: Arc<watch::Sender<usize>>,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self { count: Arc::new(watch::Sender::new(0)) }
+    }
+}
+
+impl Tasks {
+    /// Runs `task` on the current event loop, counted from now until it ends.
+    #[expect(clippy::disallowed_methods, reason = "this is the counted way to spawn")]
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let counted = self.count();
+        tokio::spawn(async move {
+            task.await;
+            drop(counted);
+        });
+    }
+
+    /// Waits until no counted task is left.
+    pub(crate) async fn ended(&self) {
+        // The sender lives as long as `self`, so this cannot fail.
+        if self.count.subscribe().wait_for(|&count| count == 0).await.is_err() {
+            tracing::debug!("task_counter_gone");
+        }
+    }
+
+    fn count(&self) -> Counted {
+        self.count.send_modify(|count| *count = count.saturating_add(1));
+        Counted { count: Arc::clone(&self.count) }
+    }
+}
+
+/// One counted task; also when it panics.
+#[derive(Debug)]
+struct Counted {
+    count: Arc<watch::Sender<usize>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.count.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}

@@ -1,0 +1,150 @@
+//! A client's connection, over TCP or a UNIX socket.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Transport {
+    /// Waits until there is something to read, or the other side has closed.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    /// Reads what is there into the room at the end of `into`.
+    pub(crate) fn try_read(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read_buf(into),
+            Self::Unix(stream) => stream.try_read_buf(into),
+        }
+    }
+
+    /// Reads into the room at the end of `into`; 0 when the other side has closed.
+    pub(crate) async fn read(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        loop {
+            match self.try_read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Waits until the other side has closed its half. Reads what it sends before that into
+    /// `input`, up to `limit` bytes; then it can no longer tell, and waits for ever.
+    pub(crate) async fn closed_by_peer(&self, input: &mut Vec<u8>, limit: usize) {
+        loop {
+            let Ok(ready) = self.ready(Interest::READABLE).await else { return };
+            if ready.is_read_closed() || ready.is_error() {
+                return;
+            }
+            if limit <= input.len() {
+                return std::future::pending().await;
+            }
+            match self.try_read(input) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Self::Tcp(stream) => stream.ready(interest).await,
+            Self::Unix(stream) => stream.ready(interest).await,
+        }
+    }
+
+    /// Writes all of `bytes`, counting what was taken in `written`.
+    pub(crate) async fn write_all(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+        poll_fn(|context| {
+            while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
+                match ready!(Pin::new(&mut *self).poll_write(context, rest))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    taken => *written = written.saturating_add(taken),
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn end_writing(&self) {
+        if let Err(error) = rustix::net::shutdown(self, rustix::net::Shutdown::Write) {
+            tracing::debug!(%error, "shutdown_failed");
+        }
+    }
+
+    /// Makes closing look like what it is, a broken answer: the client gets a reset.
+    pub(crate) fn reset_on_close(&self) {
+        if let Self::Tcp(stream) = self {
+            let linger = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+            if let Err(error) = linger {
+                tracing::debug!(%error, "linger_failed");
+            }
+        }
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, into),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, into),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets have no buffer of their own to flush.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
