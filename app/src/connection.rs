@@ -74,15 +74,16 @@ where
     B::Data: Send,
     B::Error: Into<AnyError>,
 {
-    let service = service_fn(|request| {
+    let service = service_fn(move |request| {
         let answer = answer.clone();
         async move {
             let request = receive(request, peer).await?;
             Ok::<_, hyper::Error>(answer(request).await)
         }
     });
-    let connection =
-        http1::Builder::new().max_headers(MAX_FIELDS).serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new()
+        .max_headers(MAX_FIELDS)
+        .serve_connection(TokioIo::new(stream), service);
     // An error is a client that left, or a body that was broken off: whoever did it knows.
     drop(draining.watch(connection).await);
 }

@@ -123,7 +123,7 @@ fn address(
 ) -> Result<ListenAddress, EnvironmentError> {
     let name = "OSTLER_LISTEN";
     let value = variable(name).unwrap_or_else(|| LISTEN_BY_HAND.to_owned());
-    value.parse().map_err(|_| EnvironmentError::Invalid {
+    value.parse().map_err(|_not_an_address| EnvironmentError::Invalid {
         name,
         value,
         expected: "ADDRESS:PORT or unix:PATH",
@@ -181,10 +181,7 @@ mod tests {
             "OSTLER_THREADS=4 OSTLER_CONCURRENCY=3",
             invalid("OSTLER_CONCURRENCY", "3", "at least OSTLER_THREADS"),
         );
-        check(
-            "OSTLER_LISTEN=8000",
-            invalid("OSTLER_LISTEN", "8000", "ADDRESS:PORT or unix:PATH"),
-        );
+        check("OSTLER_LISTEN=8000", invalid("OSTLER_LISTEN", "8000", "ADDRESS:PORT or unix:PATH"));
     }
 
     #[track_caller]

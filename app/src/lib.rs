@@ -5,7 +5,7 @@
 //! does all that lies between this contract and an application: it finds the socket, reports that
 //! the worker is ready, runs the application, and drains when it is told to end.
 //!
-//! - [`threads`] runs a blocking handler on a fixed number of threads, as mod_wsgi does.
+//! - [`threads`] runs a blocking handler on a fixed number of threads, as `mod_wsgi` does.
 //! - [`service`] runs an asynchronous [`tower::Service`], such as an `axum::Router`.
 //! - [`Worker`] is what both are made of, for tests and for sockets of one's own.
 //!
@@ -17,6 +17,7 @@
 mod body;
 mod connection;
 mod environment;
+mod failure;
 mod listen;
 mod request;
 mod response;

@@ -31,7 +31,7 @@ impl FromStr for ListenAddress {
         match text.strip_prefix("unix:") {
             Some("") => Err(AddressError),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text.parse().map(Self::Tcp).map_err(|_| AddressError),
+            None => text.parse().map(Self::Tcp).map_err(|_not_an_address| AddressError),
         }
     }
 }
@@ -75,7 +75,9 @@ impl Listener {
             Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
             Self::Unix(listener) => {
                 let address = listener.local_addr()?;
-                Ok(ListenAddress::Unix(address.as_pathname().unwrap_or(Path::new("")).into()))
+                Ok(ListenAddress::Unix(
+                    address.as_pathname().unwrap_or_else(|| Path::new("")).into(),
+                ))
             }
         }
     }

@@ -9,8 +9,8 @@ use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use hyper::body::{Body as _, Frame, SizeHint};
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use crate::body::Body;
@@ -18,8 +18,8 @@ use crate::body::Body;
 /// Pieces that wait for the client: enough that a reader and a writer take turns without stalls.
 const WAITING_PIECES: usize = 4;
 
-/// Largest piece that [`BodyWriter::write`] makes, so that waiting pieces stay small.
-const PIECE_BYTES: usize = 64 * 1024;
+/// What is gathered before a piece is sent unasked: a few of them fit a socket's buffer.
+const PIECE_BYTES: usize = 32 * 1024;
 
 type Produce = Box<dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send>;
 
@@ -38,10 +38,19 @@ impl ResponseBody {
         Self::from(Bytes::new())
     }
 
+    /// The bytes, where they are all there. For tests of a handler.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Source::Complete(bytes) => Some(bytes),
+            Source::Request(_) | Source::Produced(_) => None,
+        }
+    }
+
     /// A body that `produce` writes, on the handler's thread, after the head was sent.
     ///
-    /// Each write is sent at once. When it returns an error, or panics, the connection is broken
-    /// off, so that the response does not look complete.
+    /// Writes are gathered into pieces of 32 KiB: [`Write::flush`] sends what there is. When
+    /// `produce` returns an error, or panics, the connection is broken off, so that the response
+    /// does not look complete.
     ///
     /// ```
     /// use std::io::Write;
@@ -59,11 +68,25 @@ impl ResponseBody {
     }
 
     /// A body that is read from `reader`, on the handler's thread, as the client takes it.
+    ///
+    /// What a read gives is sent at once.
     pub fn from_reader<R: Read + Send + 'static>(mut reader: R) -> Self {
-        Self::from_writer(move |body| io::copy(&mut reader, body).map(|_| ()))
+        Self::from_writer(move |body| {
+            let mut buffer = vec![0; PIECE_BYTES];
+            loop {
+                match reader.read(&mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => body.write_piece(Bytes::copy_from_slice(&buffer[..count]))?,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        })
     }
 
     /// A body of pieces that are made, on the handler's thread, as the client takes them.
+    ///
+    /// Each is sent at once.
     pub fn from_pieces<I>(pieces: I) -> Self
     where
         I: IntoIterator<Item: Into<Bytes>> + Send + 'static,
@@ -99,40 +122,52 @@ impl fmt::Debug for ResponseBody {
 
 /// Where a blocking handler writes a body piece by piece.
 ///
-/// A write waits while the client takes nothing, and fails with
-/// [`io::ErrorKind::BrokenPipe`] when the client has left.
+/// It gathers what is written; what is flushed is sent at once. Sending waits while the client
+/// takes nothing, and fails with [`io::ErrorKind::BrokenPipe`] when the client has left.
 #[derive(Debug)]
-pub struct BodyWriter(mpsc::Sender<io::Result<Bytes>>);
+pub struct BodyWriter {
+    gathered: BytesMut,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+}
 
 impl BodyWriter {
-    /// Sends a piece without copying it. An empty one is skipped.
+    /// Sends what was gathered, and then a piece, without copying it.
     ///
     /// # Errors
     ///
     /// The client has left.
     pub fn write_piece(&mut self, piece: Bytes) -> io::Result<()> {
+        self.flush()?;
+        self.send(piece)
+    }
+
+    fn send(&self, piece: Bytes) -> io::Result<()> {
         if piece.is_empty() {
             return Ok(());
         }
-        self.0.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.pieces.blocking_send(Ok(piece)).map_err(|_unsent| io::ErrorKind::BrokenPipe.into())
     }
 
     /// Breaks the response off.
     pub(crate) fn abort(self, error: io::Error) {
         // When the client has left there is nobody to tell.
-        drop(self.0.blocking_send(Err(error)));
+        drop(self.pieces.blocking_send(Err(error)));
     }
 }
 
 impl Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = bytes.len().min(PIECE_BYTES);
-        self.write_piece(Bytes::copy_from_slice(&bytes[..length]))?;
+        let length = bytes.len().min(PIECE_BYTES - self.gathered.len());
+        self.gathered.extend_from_slice(&bytes[..length]);
+        if PIECE_BYTES <= self.gathered.len() {
+            self.flush()?;
+        }
         Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let piece = self.gathered.split().freeze();
+        self.send(piece)
     }
 }
 
@@ -147,8 +182,8 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     /// A body that is written through the writer beside it.
     pub(crate) fn pieces() -> (BodyWriter, Self) {
-        let (sender, receiver) = mpsc::channel(WAITING_PIECES);
-        (BodyWriter(sender), Self::Pieces(receiver))
+        let (pieces, receiver) = mpsc::channel(WAITING_PIECES);
+        (BodyWriter { gathered: BytesMut::new(), pieces }, Self::Pieces(receiver))
     }
 }
 

@@ -1,13 +1,13 @@
 //! Runs a tower service with a bounded number of requests in flight.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::StatusCode;
-use http_body_util::{Either, Full};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
@@ -57,7 +57,7 @@ where
     S::Error: Into<AnyError>,
     B: hyper::body::Body,
 {
-    let permit = permits.acquire_owned().await.ok();
+    let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
     let line = RequestLine::of(&request);
     let mut call = pin!(service.oneshot(request));
     let outcome = std::future::poll_fn(|context| {
@@ -66,17 +66,71 @@ where
             Err(panic) => Poll::Ready(Err(Failure::Panic(panic))),
         }
     });
-    let response = match outcome.await {
-        Ok(response) => response.map(Either::Left),
+    match outcome.await {
+        Ok(response) => {
+            response.map(|body| Counted { body: Answer::Given(Box::pin(body)), _permit: permit })
+        }
         Err(failure) => {
             match failure {
                 Failure::Error(error) => line.report(format_args!("failed: {}", error.into())),
                 Failure::Panic(panic) => line.report_panic(&*panic),
             }
-            let mut response = http::Response::new(Either::Right(Full::from(FAILED)));
+            let body = Answer::Failed(Bytes::from_static(FAILED.as_bytes()));
+            let mut response = http::Response::new(Counted { body, _permit: permit });
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response
         }
-    };
-    response.map(|body| Counted { body: Box::pin(body), _permit: permit })
+    }
+}
+
+/// Why a service gave no response.
+enum Failure<E> {
+    Error(E),
+    Panic(Box<dyn Any + Send>),
+}
+
+/// A response body that keeps its request in flight until its last byte is written.
+struct Counted<B> {
+    body: Answer<B>,
+    _permit: OwnedSemaphorePermit,
+}
+
+enum Answer<B> {
+    Given(Pin<Box<B>>),
+    Failed(Bytes),
+}
+
+impl<B: hyper::body::Body<Error: Into<AnyError>>> hyper::body::Body for Counted<B> {
+    type Data = Bytes;
+    type Error = AnyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnyError>>> {
+        match &mut self.body {
+            Answer::Given(body) => body.as_mut().poll_frame(context).map(|frame| {
+                let to_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
+                frame.map(|frame| frame.map(|it| it.map_data(to_bytes)).map_err(Into::into))
+            }),
+            Answer::Failed(text) => {
+                let text = std::mem::take(text);
+                Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Answer::Given(body) => body.is_end_stream(),
+            Answer::Failed(text) => text.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Answer::Given(body) => body.size_hint(),
+            Answer::Failed(text) => SizeHint::with_exact(text.len() as u64),
+        }
+    }
 }

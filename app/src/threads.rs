@@ -4,17 +4,17 @@
 //! a bounded queue to whichever thread is free, and its answer comes back. A thread ends only
 //! when the queue is closed: whatever the handler does with it, short of ending the process.
 
-use std::any::Any;
-use std::io;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::StatusCode;
 use tokio::sync::oneshot;
 
+use crate::failure::{FAILED, RequestLine};
 use crate::response::{Outgoing, ResponseBody, Source};
-use crate::{Request, Response, RunError, Worker, connection, report};
+use crate::{Request, Response, RunError, Worker, connection};
 
 /// A request on its way to a thread.
 struct Job {
@@ -103,7 +103,7 @@ fn run_one<H: Fn(Request) -> Response>(
         Ok(response) => response,
         Err(panic) => {
             line.report_panic(&*panic);
-            http::Response::from(failed()).map(|_| ResponseBody::from(FAILED))
+            failed().map(|_| ResponseBody::from(FAILED))
         }
     };
     let (head, body) = response.into_parts();
@@ -120,7 +120,9 @@ fn run_one<H: Fn(Request) -> Response>(
             if reply.send(http::Response::from_parts(head, pieces)).is_err() {
                 return;
             }
-            match catch_unwind(AssertUnwindSafe(|| produce(&mut writer))) {
+            match catch_unwind(AssertUnwindSafe(|| {
+                produce(&mut writer).and_then(|()| writer.flush())
+            })) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     line.report_broken_off(&error);
@@ -135,50 +137,9 @@ fn run_one<H: Fn(Request) -> Response>(
     }
 }
 
-/// What a client gets from a handler that failed.
-const FAILED: &str = "500 Internal Server Error\n";
-
 fn failed() -> http::Response<Outgoing> {
-    let mut response = http::Response::new(Outgoing::Complete(Bytes::from_static(FAILED.as_bytes())));
+    let mut response =
+        http::Response::new(Outgoing::Complete(Bytes::from_static(FAILED.as_bytes())));
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response
-}
-
-/// Names a request on standard error. Made before the handler takes the request away.
-pub(crate) struct RequestLine {
-    method: Method,
-    uri: Uri,
-    id: Option<HeaderValue>,
-}
-
-impl RequestLine {
-    pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            id: request.headers().get("x-request-id").cloned(),
-        }
-    }
-
-    /// Says which request a panic was in. The panic itself was printed by the panic hook.
-    pub(crate) fn report_panic(&self, panic: &(dyn Any + Send)) {
-        let text = panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("a panic without a text");
-        self.report(format_args!("panicked: {text}"));
-    }
-
-    fn report_broken_off(&self, error: &io::Error) {
-        if error.kind() != io::ErrorKind::BrokenPipe {
-            self.report(format_args!("response broken off: {error}"));
-        }
-    }
-
-    pub(crate) fn report(&self, what: std::fmt::Arguments<'_>) {
-        let Self { method, uri, id } = self;
-        let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("-");
-        report(format_args!("{method} {uri} id={id} {what}"));
-    }
 }

@@ -1,5 +1,7 @@
 //! A worker that is about to run: its socket, how much it runs at once, and how it is told to end.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,7 +13,9 @@ use crate::{AnyError, Body, EnvironmentError, ListenAddress, Request, Response};
 use crate::{report, service, threads};
 
 /// Why a worker did not run.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` is the chain of reasons too: that is what Rust prints when `main` returns it.
+#[derive(thiserror::Error)]
 pub enum RunError {
     /// The environment does not describe a worker.
     #[error("the environment is not a worker's")]
@@ -33,6 +37,18 @@ pub enum RunError {
     /// Nobody at `NOTIFY_SOCKET` could be told that the worker is ready.
     #[error("cannot report readiness")]
     Notify(#[source] io::Error),
+}
+
+impl fmt::Debug for RunError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self}")?;
+        let mut reason = self.source();
+        while let Some(error) = reason {
+            write!(formatter, ": {error}")?;
+            reason = error.source();
+        }
+        Ok(())
+    }
 }
 
 /// A worker that listens and runs nothing yet.
@@ -108,8 +124,10 @@ impl Worker {
     }
 
     fn bind(address: &ListenAddress) -> Result<Self, RunError> {
-        let failed =
-            |error: io::Error| RunError::Listen { address: address.to_string(), source: error.into() };
+        let failed = |error: io::Error| RunError::Listen {
+            address: address.to_string(),
+            source: error.into(),
+        };
         let listener = Listener::bind(address).map_err(failed)?;
         let address = listener.address().map_err(failed)?;
         Ok(Self::new(listener, address))

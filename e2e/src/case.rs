@@ -20,9 +20,9 @@
 //! Header lines: `# ` starts the title; then `rfc`, `why`, `choice` (why this answer among those
 //! the RFC allows), `then: half-close` (end our side after the last byte), and one `expect` for
 //! each answer, in order: `STATUS [REASON] close|keep`, or `silence` for a connection that is
-//! closed without an answer. The lines `expect-field: NAME: VALUE`, `expect-no-field: NAME`,
-//! `expect-body: …` (all of it), `expect-body-has: …` and `expect-body-lacks: …` say more about
-//! the `expect` above them.
+//! closed without an answer. More about the answer above them say `expect-field: NAME: VALUE`,
+//! `expect-some-field: NAME`, `expect-no-field: NAME`, `expect-body: …` (all of it),
+//! `expect-body-has: …`, `expect-body-lacks: …` and `expect-no-body:` (none follows the head).
 //!
 //! Bytes: the ends of lines are not part of the data, `\r\n` is. Escapes are `\r`, `\n`, `\t`,
 //! `\\`, `\xHH`, and `\{TEXT*COUNT}` for repetition. Another `---` waits for one more answer
@@ -69,6 +69,10 @@ pub enum Check {
     Field(String, String),
     /// A field is not there.
     NoField(String),
+    /// A field is there, whatever its value.
+    SomeField(String),
+    /// No body follows, whatever the head says about one: the request was HEAD.
+    NoBody,
     /// The whole body.
     Body(Vec<u8>),
     /// The body contains this.
@@ -154,7 +158,10 @@ impl Case {
             (self.rfc.is_empty(), "no `rfc`"),
             (self.why.is_empty(), "no `why`"),
             (self.expected.is_empty() != silence, "needs either answers or `expect: silence`"),
-            (self.pieces.len() > self.expected.len().max(1), "waits for more answers than expected"),
+            (
+                self.pieces.len() > self.expected.len().max(1),
+                "waits for more answers than expected",
+            ),
         ];
         let closed_early = self.expected.iter().rev().skip(1).any(|answer| !answer.keep);
         match missing.iter().find(|(wrong, _)| *wrong) {
@@ -189,9 +196,12 @@ impl Check {
         unescape(value, &mut bytes)?;
         match key {
             "expect-field" => {
-                let (name, value) = value.split_once(": ").ok_or("`expect-field` is NAME: VALUE")?;
+                let (name, value) =
+                    value.split_once(": ").ok_or("`expect-field` is NAME: VALUE")?;
                 Ok(Self::Field(name.to_owned(), value.to_owned()))
             }
+            "expect-some-field" => Ok(Self::SomeField(value.to_owned())),
+            "expect-no-body" => Ok(Self::NoBody),
             "expect-no-field" => Ok(Self::NoField(value.to_owned())),
             "expect-body" => Ok(Self::Body(bytes)),
             "expect-body-has" => Ok(Self::BodyHas(bytes)),
@@ -286,15 +296,15 @@ mod tests {
         refuse("rfc: 1\nwhy: w\nexpect: silence\n---\n", "line 0: no title");
         refuse("# t\nwhy: w\nexpect: silence\n---\n", "line 0: no `rfc`");
         refuse("# t\nrfc: 1\nexpect: silence\n---\n", "line 0: no `why`");
-        refuse(
-            "# t\nrfc: 1\nwhy: w\n---\n",
-            "line 0: needs either answers or `expect: silence`",
-        );
+        refuse("# t\nrfc: 1\nwhy: w\n---\n", "line 0: needs either answers or `expect: silence`");
         refuse(
             "# t\nrfc: 1\nwhy: w\nexpect: 200 close\nexpect: 200 close\n---\n",
             "line 0: an answer after the one that closes",
         );
-        refuse("# t\nexpect: 400 bad-request\n", "line 2: \"bad-request\" is neither `close` nor `keep`");
+        refuse(
+            "# t\nexpect: 400 bad-request\n",
+            "line 2: \"bad-request\" is neither `close` nor `keep`",
+        );
         refuse("# t\nexpected: 1\n", "line 2: unknown key \"expected\"");
         refuse("# t\nexpect-field: a: b\n", "line 2: a check before the first `expect`");
     }

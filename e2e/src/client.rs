@@ -18,6 +18,8 @@ use crate::DEADLINE;
 pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Whether the head of an answer was read and its body was not, or not yet.
+    is_inside: bool,
 }
 
 /// A whole answer.
@@ -110,6 +112,20 @@ impl Client {
         Self::over(stream.expect("connected in time").expect("connected"))
     }
 
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, or does not accept.
+    pub async fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self::over(timeout(DEADLINE, TcpStream::connect(address)).await??))
+    }
+
+    /// Whether bytes of an answer have come that was not read to its end.
+    pub fn has_begun(&self) -> bool {
+        self.is_inside || !self.buffer.is_empty()
+    }
+
     /// Connects from an address of our choice, such as 127.0.0.2.
     pub async fn connect_from(local: IpAddr, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
@@ -119,7 +135,7 @@ impl Client {
 
     fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP has this option");
-        Self { stream, buffer: Vec::new() }
+        Self { stream, buffer: Vec::new(), is_inside: false }
     }
 
     /// Sends bytes; fails the test when the other side takes them no longer.
@@ -178,6 +194,7 @@ impl Client {
     /// There is no whole and well-formed answer.
     pub async fn any_response(&mut self, bodyless: bool) -> Result<Response, ReadError> {
         let mut response = self.head().await?;
+        self.is_inside = true;
         let coding = response.field("transfer-encoding").map(str::to_owned);
         let length = response.field("content-length").map(str::to_owned);
         match (coding.as_deref(), length) {
@@ -197,6 +214,7 @@ impl Client {
                 return Err(ReadError::Malformed(format!("framing {coding:?} and {length:?}")));
             }
         }
+        self.is_inside = false;
         Ok(response)
     }
 
@@ -205,8 +223,7 @@ impl Client {
     pub fn closed(&mut self) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
-            let end = self.end().await;
-            assert!(end.is_ok(), "{caller}: {}", end.unwrap_err());
+            self.end().await.unwrap_or_else(|error| panic!("{caller}: {error}"));
         }
     }
 

@@ -5,6 +5,7 @@
 //! stack logged is part of every failure. When a stack is dropped, nothing of it is left behind.
 
 #![expect(clippy::panic, reason = "a harness tells of a failure by ending the test")]
+#![expect(clippy::missing_panics_doc, reason = "nearly everything here panics when a test fails")]
 
 pub mod case;
 pub mod client;

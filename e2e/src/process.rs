@@ -66,7 +66,7 @@ fn wait_for_end(handle: &OwnedFd, longest: Duration) {
     let longest = Timespec::try_from(longest).ok();
     let mut fds = [PollFd::new(handle, PollFlags::IN)];
     // Whatever poll says, the caller looks again.
-    drop(poll(&mut fds, longest.as_ref()));
+    let _seen = poll(&mut fds, longest.as_ref());
 }
 
 fn process(pid: u32, wanted: &[u8]) -> Option<Process> {

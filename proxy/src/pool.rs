@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use ostler_policy::admission::{Admission, Arrival, Place, Shed, Ticket};
 use ostler_segment::CounterPage;
 use ostler_segment::counter::Pool as Counter;
+use ostler_status::{LastExit, UnixTime};
 use tokio::sync::oneshot;
 
 pub(crate) use permit::Permit;
-pub(crate) use timings::{Percentiles, Timings};
+pub(crate) use timings::{Percentiles, Timings, WINDOW_S};
 pub(crate) use worker::{Standing, Worker};
 
 use crate::clock;
@@ -43,7 +44,11 @@ struct Books {
     timings: Timings,
     /// Since when every permit is held.
     full_since: Option<Duration>,
-    last_exit: Option<String>,
+    /// Since when a worker is missing that was there.
+    degraded_since: Option<Duration>,
+    /// How many workers served when the pool was whole last.
+    whole: usize,
+    last_exit: Option<LastExit>,
 }
 
 /// Wakes one waiting request with its place; dropped when no worker will ever serve it.
@@ -79,7 +84,8 @@ pub(crate) struct PoolView {
     pub(crate) queued: usize,
     pub(crate) oldest_wait: Option<Duration>,
     pub(crate) full_since: Option<Duration>,
-    pub(crate) last_exit: Option<String>,
+    pub(crate) degraded_since: Option<Duration>,
+    pub(crate) last_exit: Option<LastExit>,
     pub(crate) queue_wait: Percentiles,
     pub(crate) run: Percentiles,
 }
@@ -96,15 +102,19 @@ impl Pool {
             workers: Vec::new(),
             timings: Timings::new(clock::now()),
             full_since: None,
+            degraded_since: None,
+            whole: 0,
             last_exit: None,
         };
         let (next_worker, books) = (AtomicU64::new(1), Mutex::new(books));
         Self { name, counters, incarnation, next_worker, books }
     }
 
-    /// Changes how many requests may wait.
-    pub(crate) fn set_queue_length(&self, length: u32) {
-        self.books().admission.set_queue_length(length as usize);
+    /// Changes how many requests may wait, and how many workers make the pool whole.
+    pub(crate) fn set_limits(&self, queue_length: u32, processes: u32) {
+        let mut books = self.books();
+        books.admission.set_queue_length(queue_length as usize);
+        books.whole = books.whole.min(processes as usize);
     }
 
     /// The number for a worker that is about to be added.
@@ -128,6 +138,10 @@ impl Pool {
             books.timings.queue_wait.record(grant.waited, now);
             self.hand_over(&mut books, grant.place, grant.waiter, now);
         }
+        if books.whole <= books.admission.serving() {
+            books.whole = books.admission.serving();
+            books.degraded_since = None;
+        }
     }
 
     /// Gives no new request to a worker, and waits until none is inside it.
@@ -142,13 +156,24 @@ impl Pool {
 
     /// Forgets a worker whose process ended.
     pub(crate) fn remove_worker(&self, worker: &Worker, exit: String) {
+        let was_withdrawn = worker.is_withdrawn();
         worker.set_standing(Standing::Killed);
         worker.close_idle_connections();
         let mut books = self.books();
         // Dropping the waiters tells them that nobody is left to serve them.
         drop(books.admission.remove_worker(worker.number));
         books.workers.retain(|known| known.number != worker.number);
-        books.last_exit = Some(exit);
+        if !was_withdrawn {
+            books.last_exit = Some(LastExit {
+                at: UnixTime::from_ms(whole_ms(clock::unix_now())),
+                slot: worker.id.slot,
+                generation: worker.id.generation,
+                exit,
+            });
+            if books.admission.serving() < books.whole {
+                books.degraded_since.get_or_insert_with(clock::unix_now);
+            }
+        }
         self.note_fullness(&mut books);
     }
 
@@ -334,6 +359,7 @@ impl Pool {
             queued: books.admission.queued(),
             oldest_wait: books.admission.oldest_wait(now),
             full_since: books.full_since,
+            degraded_since: books.degraded_since,
             last_exit: books.last_exit.clone(),
             queue_wait: books.timings.queue_wait.percentiles(now),
             run: books.timings.run.percentiles(now),

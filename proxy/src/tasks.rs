@@ -28,6 +28,13 @@ impl Tasks {
         });
     }
 
+    /// Runs `task` on the current event loop; a drain ends it by other means than waiting.
+    #[expect(clippy::disallowed_methods, reason = "accept loops end when their listener closes")]
+    #[expect(clippy::unused_self, reason = "stands beside `spawn`, so that both are found")]
+    pub(crate) fn spawn_uncounted(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+
     /// Waits until no counted task is left.
     pub(crate) async fn ended(&self) {
         // The sender lives as long as `self`, so this cannot fail.

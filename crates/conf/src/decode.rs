@@ -9,12 +9,12 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use crate::model::{OriginConfig, PoolConfig};
+use crate::nearest;
 use crate::source::{Place, Sources};
 use crate::surroundings::Surroundings;
-use crate::table::{Key, Table};
+use crate::table::Table;
 use crate::tree::{Data, Node, Problem, TableNode, TreeBuilder};
 use crate::value::{ByteSize, Value};
-use crate::{ConfigErrors, nearest};
 
 /// The state of one decoding.
 pub(crate) struct Decoder<'a> {
@@ -136,20 +136,12 @@ impl Decoder<'_> {
         let mut decoded = BTreeMap::new();
         for (name, entry) in &tables.entries {
             if !is_name(name) {
-                let message = format!(
-                    "{name:?} is not a name: 1 to {MAX_NAME} letters, digits, `-` and `_`"
-                );
+                let message =
+                    format!("{name:?} is not a name: 1 to {MAX_NAME} letters, digits, `-` and `_`");
                 self.problem(entry.key_at, message);
             }
-            let value = match &entry.value.data {
-                Data::Table(table) => T::decode(table, self),
-                other => {
-                    let message = format!("expected a table, written [{key}.NAME]; found {other}");
-                    self.problem(entry.value.at, message);
-                    None
-                }
-            };
-            decoded.insert(name.clone(), value);
+            let table = self.as_table(name, &entry.value);
+            decoded.insert(name.clone(), table.and_then(|table| T::decode(table, self)));
         }
         decoded
     }
@@ -163,43 +155,28 @@ impl Decoder<'_> {
     }
 
     /// Reports every key of `table` that is not among `keys`.
-    pub(crate) fn refuse_unknown_keys(&mut self, table: &TableNode, keys: &[Key]) {
-        let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+    pub(crate) fn refuse_unknown_keys(&mut self, table: &TableNode, keys: &[impl AsRef<str>]) {
+        let names: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
         for (key, entry) in &table.entries {
             if names.contains(&key.as_str()) {
                 continue;
             }
-            let place = if table.path.is_empty() {
-                String::new()
-            } else {
-                format!(" in [{}]", table.path)
-            };
+            let place =
+                if table.path.is_empty() { String::new() } else { format!(" in [{}]", table.path) };
             let hint = nearest::hint(key, names.iter().copied());
             self.problem(entry.key_at, format!("unknown key `{key}`{place}; {hint}"));
         }
     }
 
     /// Reports a `kind` called `name` as unknown, and names the nearest.
-    pub(crate) fn unknown_name<'n>(
-        &mut self,
-        place: Place,
-        kind: &str,
-        name: &str,
-        known: impl IntoIterator<Item = &'n str>,
-    ) {
-        let hint = nearest::hint(name, known);
+    pub(crate) fn unknown_name(&mut self, place: Place, kind: &str, name: &str, known: &[String]) {
+        let hint = nearest::hint(name, known.iter().map(String::as_str));
         self.absent(place, format!("there is no {kind} `{name}`; {hint}"));
     }
 
-    /// Everything that was found wrong, in the order of the files; `Ok` when nothing was.
-    pub(crate) fn finish(mut self) -> Result<(), ConfigErrors> {
-        if self.problems.is_empty() {
-            return Ok(());
-        }
-        self.problems.sort();
-        self.problems.dedup();
-        let error = |(place, message)| self.sources.error(place, message);
-        Err(ConfigErrors(self.problems.into_iter().map(error).collect()))
+    /// Whether something is wrong at `place`.
+    pub(crate) fn has_problem(&self, place: Place) -> bool {
+        self.problems.iter().any(|(at, _)| *at == place)
     }
 }
 

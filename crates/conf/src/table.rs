@@ -9,7 +9,7 @@
 //!         pub idle_timeout: Duration = default("75s") in MILLISECOND..=DAY,
 //!         pub threads: usize = computed("CPUs", decoder.surroundings.cpus),
 //!         pub user: Option<String> = optional,
-//!         pub address: ListenAddress = required,
+//!         pub address: ListenAddress = required("127.0.0.1:0"),
 //!         pub nested: NestedConfig = table,
 //!         pub routes: Vec<RouteConfig> = tables("route"),
 //!     }
@@ -17,11 +17,13 @@
 //! ```
 //!
 //! A key is its field's name in kebab-case. `default` takes TOML. `computed` takes what the
-//! reference says and an expression, which may name the fields above it and the decoder. `in` is
-//! a range that the value must be within.
+//! reference says and an expression, which may name the fields above it and the decoder.
+//! `required` takes TOML to go on checking with when the key is absent or wrong. `in` is a range
+//! that the value must be within.
 
 use crate::decode::Decoder;
 use crate::tree::TableNode;
+use crate::value::Value;
 
 /// A table of the configuration.
 pub(crate) trait Table: Sized {
@@ -93,6 +95,26 @@ pub(crate) enum Encoded {
     Named(Vec<(String, Section)>),
 }
 
+impl AsRef<str> for Key {
+    fn as_ref(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Section {
+    /// A section with one value, which was set.
+    pub(crate) fn of_value(key: &str, value: &impl Value) -> Self {
+        let encoded = Encoded::Value(value.print());
+        Self(vec![Item { key: key.to_owned(), default: Fallback::None, encoded }])
+    }
+
+    /// The same without the keys that do not apply.
+    pub(crate) fn without(mut self, keys: &[&str]) -> Self {
+        self.0.retain(|item| !keys.contains(&item.key.as_str()));
+        self
+    }
+}
+
 /// The key of a field.
 pub(crate) fn key_name(field: &str) -> String {
     field.replace('_', "-")
@@ -143,9 +165,12 @@ macro_rules! config_table {
                     );
                 )*
                 let decoded = Self {
-                    $($field: $crate::table::field!(@finish $field, $kind),)*
+                    $($field: $crate::table::field!(
+                        @finish ($decoder, table) $field, $kind [$($($arg)*)?]
+                    ),)*
                 };
-                $($check(&decoded, table, $decoder);)?
+                $(let decoded = $check(decoded, table, $decoder);)?
+                $($crate::table::field!(@demand $field, $kind);)*
                 Some(decoded)
             }
 
@@ -170,8 +195,8 @@ macro_rules! field {
     };
 
     (@kind $type:ty, optional) => { <$type as $crate::value::Optional>::KIND };
-    (@kind $type:ty, table) => { "table" };
-    (@kind $type:ty, tables) => { "tables" };
+    (@kind $type:ty, table) => { "a table" };
+    (@kind $type:ty, tables) => { "one table each" };
     (@kind $type:ty, $kind:ident) => { <$type as $crate::value::Value>::KIND };
 
     (@fallback default [$($text:tt)*]) => {
@@ -181,7 +206,7 @@ macro_rules! field {
         $crate::table::Fallback::Computed($why)
     };
     (@fallback optional []) => { $crate::table::Fallback::None };
-    (@fallback required []) => { $crate::table::Fallback::Required };
+    (@fallback required [$($text:tt)*]) => { $crate::table::Fallback::Required };
     (@fallback table []) => { $crate::table::Fallback::Table };
     (@fallback tables [$key:literal]) => { $crate::table::Fallback::Table };
 
@@ -214,7 +239,8 @@ macro_rules! field {
         let value: $type = $crate::table::field!(@value $at $range);
         value
     }};
-    (@read ($decoder:ident, $table:ident, $key:expr) $type:ty, required [] $range:tt) => {{
+    (@read ($decoder:ident, $table:ident, $key:expr) $type:ty,
+        required [$($text:tt)*] $range:tt) => {{
         let value: Option<$type> =
             $crate::table::field!(@value ($decoder, $table, $key) $range);
         $decoder.required($table, $key, value)
@@ -227,9 +253,16 @@ macro_rules! field {
         $decoder.tables($table, $key).into_iter().flatten().collect::<$type>()
     };
 
-    (@finish $field:ident, required) => { $field? };
-    (@finish $field:ident, table) => { $field? };
-    (@finish $field:ident, $kind:ident) => { $field };
+    (@finish ($decoder:ident, $table:ident) $field:ident, required [$($text:tt)*]) => {
+        $field.clone().unwrap_or_else(|| {
+            $decoder.default_value($table.at, stringify!($($text)*))
+        })
+    };
+    (@finish $at:tt $field:ident, table []) => { $field? };
+    (@finish $at:tt $field:ident, $kind:ident [$($arg:tt)*]) => { $field };
+
+    (@demand $field:ident, required) => { $field? };
+    (@demand $field:ident, $kind:ident) => { () };
 
     (@encode $value:expr, optional) => {
         match &$value {

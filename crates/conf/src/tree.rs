@@ -72,6 +72,26 @@ impl TableNode {
         elements
     }
 
+    /// The tables of `[[key]]`.
+    pub(crate) fn tables_mut(&mut self, key: &str) -> impl Iterator<Item = &mut Self> {
+        let elements = match self.entries.get_mut(key).map(|entry| &mut entry.value.data) {
+            Some(Data::Array(elements)) => elements.as_mut_slice(),
+            _ => &mut [],
+        };
+        elements.iter_mut().filter_map(Node::as_table_mut)
+    }
+
+    /// The table at `key`, made at `place` when the key is absent; `None` when it is something
+    /// else.
+    pub(crate) fn table_or_insert(&mut self, key: &str, place: Place) -> Option<&mut Self> {
+        let path = self.path_of(key);
+        let entry = self.entries.entry(key.to_owned()).or_insert_with(|| {
+            let data = Data::Table(Self::empty(place, path));
+            Entry { key_at: place, value: Node { at: place, data } }
+        });
+        entry.value.as_table_mut()
+    }
+
     /// Where the value of `key` stands; the table itself when the key is absent.
     pub(crate) fn place(&self, key: &str) -> Place {
         self.get(key).map_or(self.at, |node| node.at)
@@ -86,6 +106,10 @@ impl TableNode {
 impl Node {
     pub(crate) fn as_table(&self) -> Option<&TableNode> {
         if let Data::Table(table) = &self.data { Some(table) } else { None }
+    }
+
+    fn as_table_mut(&mut self) -> Option<&mut TableNode> {
+        if let Data::Table(table) = &mut self.data { Some(table) } else { None }
     }
 
     /// Whether this is `[[…]]`, or could have been written so.

@@ -16,9 +16,10 @@ use std::path::Path;
 
 pub(crate) use duration::{DAY, HOUR, MILLISECOND};
 pub use host::HostPattern;
+pub(crate) use net::MAX_SOCKET_PATH;
 pub use net::{Allow, ListenAddress};
-pub use path::{LogPath, RoutePath};
 pub(crate) use path::check_plain_path;
+pub use path::{LogPath, RoutePath};
 pub use size::ByteSize;
 pub use url::{OriginHost, ServerUrl};
 pub use words::{AccessFormat, Level, Ready};

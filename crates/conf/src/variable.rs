@@ -59,10 +59,7 @@ mod tests {
         check("$${A}${A}", Ok("${A}1"));
         check("${MISSING}", Err("environment variable MISSING is not set"));
         check("${A", Err("`${` has no `}` after it; a literal `${` is written `$${`"));
-        check(
-            "${}",
-            Err("`${}` is not the name of a variable; a literal `${` is written `$${`"),
-        );
+        check("${}", Err("`${}` is not the name of a variable; a literal `${` is written `$${`"));
         check(
             "${1x}",
             Err("`${1x}` is not the name of a variable; a literal `${` is written `$${`"),
@@ -74,7 +71,8 @@ mod tests {
         let variables = [("A", "1"), ("B_2", "two words")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let expanded = expand(text, &BTreeMap::from(variables));
-        assert_eq!(expanded, expected.map_err(str::to_owned), "text: {text:?}");
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        assert_eq!(expanded, expected, "text: {text:?}");
     }
 
     #[test]

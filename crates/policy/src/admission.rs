@@ -289,14 +289,14 @@ mod tests {
     fn admitted(arrival: Arrival<u32>) -> Place {
         match arrival {
             Arrival::Admitted(place, _) => place,
-            other => panic!("not admitted: {other:?}"),
+            other @ (Arrival::Queued(_) | Arrival::Shed(..)) => panic!("not admitted: {other:?}"),
         }
     }
 
     fn queued(arrival: Arrival<u32>) -> Ticket {
         match arrival {
             Arrival::Queued(ticket) => ticket,
-            other => panic!("not queued: {other:?}"),
+            other @ (Arrival::Admitted(..) | Arrival::Shed(..)) => panic!("not queued: {other:?}"),
         }
     }
 

@@ -80,16 +80,16 @@ pub fn client(peer: Peer, trusted: &[IpNet], head: &RequestHead<'_>, host: &str)
             request_id: None,
         };
     }
-    let text = |known| {
-        head.values(known).next().and_then(|value| std::str::from_utf8(value).ok())
-    };
+    let text = |known| head.values(known).next().and_then(|value| std::str::from_utf8(value).ok());
     let mut chain: Vec<&str> = head
         .values(Known::ForwardedFor)
         .flat_map(members)
         .filter_map(|member| std::str::from_utf8(member).ok())
         .collect();
-    let address = furthest_trusted(&chain, trusted).unwrap_or_else(|| peer_name.clone());
+    // What stands before the client was written by nobody who is trusted.
+    chain.drain(..first_believed(&chain, trusted));
     chain.push(&peer_name);
+    let address = canonical(chain.first().copied().unwrap_or(&peer_name));
     let proto = match text(Known::ForwardedProto) {
         Some(proto) if proto.eq_ignore_ascii_case("https") => "https",
         _ => "http",
@@ -108,17 +108,22 @@ pub fn client(peer: Peer, trusted: &[IpNet], head: &RequestHead<'_>, host: &str)
 }
 
 /// Walks `X-Forwarded-For` from its end, past trusted proxies, to the first address that is not
-/// one: nothing before it can be believed.
-fn furthest_trusted(chain: &[&str], trusted: &[IpNet]) -> Option<String> {
-    let mut furthest = None;
-    for member in chain.iter().rev() {
+/// one: the client. Returns its position.
+fn first_believed(chain: &[&str], trusted: &[IpNet]) -> usize {
+    let mut first = chain.len();
+    for (position, member) in chain.iter().enumerate().rev() {
         let Ok(address) = member.parse::<IpAddr>() else { break };
-        furthest = Some(address.to_canonical().to_string());
+        first = position;
         if !contains(trusted, address) {
             break;
         }
     }
-    furthest
+    first
+}
+
+fn canonical(address: &str) -> String {
+    let parsed = address.parse::<IpAddr>().map(|address| address.to_canonical().to_string());
+    parsed.unwrap_or_else(|_unix| address.to_owned())
 }
 
 fn forwarded_element(peer: &str, host: &str, proto: &str) -> String {
@@ -155,7 +160,8 @@ mod tests {
 
     #[test]
     fn claims_of_strangers_are_replaced() {
-        let fields = "x-forwarded-for: 9.9.9.9\r\nx-request-id: mine\r\nx-forwarded-proto: https\r\n";
+        let fields =
+            "x-forwarded-for: 9.9.9.9\r\nx-request-id: mine\r\nx-forwarded-proto: https\r\n";
         let found = find("192.0.2.1", &["10.0.0.0/8"], fields);
         assert_eq!(found.address, "192.0.2.1");
         assert_eq!(found.forwarded_for, "192.0.2.1");
@@ -183,6 +189,8 @@ mod tests {
             x-forwarded-host: www.example\r\nx-request-id: abc-1\r\nforwarded: for=9.9.9.9\r\n";
         let found = find("10.0.0.1", &["10.0.0.0/8"], fields);
         assert_eq!(found.forwarded_for, "9.9.9.9, 10.0.0.1");
+        let forged = find("10.0.0.1", &["10.0.0.0/8"], "x-forwarded-for: 6.6.6.6, 9.9.9.9\r\n");
+        assert_eq!(forged.forwarded_for, "9.9.9.9, 10.0.0.1");
         assert_eq!((found.proto.as_str(), found.host.as_str()), ("https", "www.example"));
         assert_eq!(found.forwarded, "for=9.9.9.9, for=10.0.0.1;host=\"a\";proto=https");
         assert_eq!(found.request_id.as_deref(), Some("abc-1"));

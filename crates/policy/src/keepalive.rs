@@ -74,8 +74,8 @@ mod tests {
             idle_timeout: Duration::from_secs(5),
             max_requests: 3,
         };
-        let off = KeepaliveConfig { enabled: false, ..on.clone() };
-        let endless = KeepaliveConfig { max_requests: 0, ..on.clone() };
+        let off = KeepaliveConfig { enabled: false, ..on };
+        let endless = KeepaliveConfig { max_requests: 0, ..on };
         check(&on, "HTTP/1.1", "", 1, Persistence::Keep);
         check(&on, "HTTP/1.1", "Close", 1, Persistence::CloseForClient);
         check(&on, "HTTP/1.0", "", 1, Persistence::CloseForClient);

@@ -232,7 +232,8 @@ mod tests {
         let found = match routes.find(host, path.as_bytes(), method) {
             Ok(route) => match &route.config.action {
                 ostler_conf::RouteAction::Redirect { location, .. } => location.clone(),
-                other => format!("{other:?}"),
+                other @ (ostler_conf::RouteAction::Pool(_)
+                | ostler_conf::RouteAction::Origin { .. }) => format!("{other:?}"),
             },
             Err(NoRoute::NotFound) => "404".to_owned(),
             Err(NoRoute::Method(allow)) => format!("405 {allow}"),

@@ -2,6 +2,8 @@
 //!
 //! A failure prints its seed; `SIM_SEED=<seed>` replays it exactly.
 
+#![expect(clippy::unwrap_used, reason = "a panic fails the test, as it should")]
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -76,7 +78,8 @@ impl Simulation {
     }
 
     fn apply_random_event(&mut self) {
-        self.now += Duration::from_millis(self.random(50));
+        let passed = self.random(50);
+        self.now += Duration::from_millis(passed);
         match self.random(20) {
             0 if self.workers.len() < 4 => self.add_worker(),
             1 => self.serve_some_worker(),

@@ -1,6 +1,7 @@
 //! Segments and counter pages over real memfds, as several processes would use them.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; clippy only knows test functions")]
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 

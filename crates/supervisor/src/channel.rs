@@ -150,9 +150,9 @@ fn recv_packet(socket: BorrowedFd<'_>, packet: &mut [u8]) -> io::Result<(usize, 
     )?;
     let descriptors = ancillary
         .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
+        .filter_map(|message| {
+            let RecvAncillaryMessage::ScmRights(descriptors) = message else { return None };
+            Some(descriptors)
         })
         .flatten()
         .collect();

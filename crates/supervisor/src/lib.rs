@@ -3,6 +3,44 @@
 //! The supervisor reads the configuration, binds listeners, creates shared memory, and keeps one
 //! proxy process and every pool's workers running. It speaks no HTTP. What to do with a worker is
 //! decided by `ostler_policy::worker`; this crate carries it out.
+//!
+//! **Invariants:** one dispatcher (`supervisor`) owns all state and never waits for another
+//! process; every process it starts ends with it, whatever ends it (`stub`, `guard`); nothing old
+//! is let go before what replaces it works (`reload`).
 
 pub mod channel;
+pub mod guard;
+pub mod log;
 pub mod message;
+pub mod stub;
+
+mod event;
+mod exit;
+mod handle;
+mod identity;
+mod link;
+mod listeners;
+mod machinery;
+mod notify;
+mod output;
+mod pages;
+mod proxy;
+mod reload;
+mod rules;
+mod runtime_dir;
+mod signals;
+mod spawn;
+mod start;
+mod stop;
+mod supervisor;
+mod systemd;
+mod tasks;
+mod worker_process;
+mod worker_set;
+mod workers;
+
+pub use handle::{Handle, ReloadError};
+pub use listeners::BindError;
+pub use runtime_dir::RuntimeDirError;
+pub use start::{Options, StartError};
+pub use supervisor::{RunError, Supervisor};

@@ -1,14 +1,21 @@
 //! One worker process as the proxy sees it.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ostler_segment::Segment;
 use ostler_supervisor::message::WorkerId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+
+/// How often a process that is believed to be dying is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Where a worker is in its life, for the status page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +48,17 @@ pub(crate) struct Worker {
     standing: AtomicU8,
     /// Told when the last permit of a withdrawn worker is back.
     pub(crate) idle: Notify,
-    /// Becomes true when the process has ended.
-    exited: watch::Sender<bool>,
-    /// Connections that wait for the next request: one list for each event loop, because a
-    /// connection belongs to the loop that opened it.
-    kept: Box<[Mutex<Vec<Kept>>]>,
+    /// Tells whether the process lives; `None`: it was gone when it became known.
+    process: Option<OwnedFd>,
+    /// Connections that wait for the next request, the freshest last.
+    kept: Mutex<Vec<Kept>>,
 }
 
 #[derive(Debug)]
 struct Kept {
     stream: UnixStream,
+    /// A connection belongs to the loop that opened it.
+    event_loop: usize,
     since: Instant,
 }
 
@@ -60,9 +68,10 @@ impl Worker {
         (id, number, pid): (WorkerId, u64, u32),
         socket: PathBuf,
         segment: Segment,
-        event_loops: usize,
         started: Instant,
     ) -> Self {
+        let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         Self {
             id,
             number,
@@ -72,8 +81,8 @@ impl Worker {
             started,
             standing: AtomicU8::new(Standing::Starting as u8),
             idle: Notify::new(),
-            exited: watch::Sender::new(false),
-            kept: (0..event_loops).map(|_| Mutex::default()).collect(),
+            process,
+            kept: Mutex::default(),
         }
     }
 
@@ -91,27 +100,38 @@ impl Worker {
         matches!(self.standing(), Standing::Draining | Standing::Killed)
     }
 
-    /// Notes that the process has ended.
-    pub(crate) fn note_exit(&self) {
-        self.exited.send_replace(true);
+    /// Whether the process has ended.
+    pub(crate) fn has_exited(&self) -> bool {
+        let Some(process) = &self.process else { return true };
+        let mut polled = [PollFd::new(process, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| 0 < ready)
     }
 
-    /// Whether the process ends within `wait`: its sockets close a moment before its death is
-    /// reported.
+    /// Whether the process ends within `wait`: its sockets close a moment before its death can
+    /// be seen.
     pub(crate) async fn exits_within(&self, wait: Duration) -> bool {
-        let mut exited = self.exited.subscribe();
-        let is_gone = tokio::time::timeout(wait, exited.wait_for(|&exited| exited)).await;
-        is_gone.is_ok()
+        let look = async {
+            while !self.has_exited() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(wait, look).await.is_ok()
     }
 
     /// Takes a kept connection of this event loop that is no older than `max_idle`.
-    pub(crate) fn take_kept(&self, event_loop: usize, max_idle: Duration, now: Instant) -> Option<UnixStream> {
-        let mut kept = self.kept.get(event_loop)?.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(connection) = kept.pop() {
+    pub(crate) fn take_kept(
+        &self,
+        event_loop: usize,
+        max_idle: Duration,
+        now: Instant,
+    ) -> Option<UnixStream> {
+        let mut kept = self.kept();
+        while let Some(at) = kept.iter().rposition(|kept| kept.event_loop == event_loop) {
+            let connection = kept.swap_remove(at);
             let is_fresh = now.saturating_duration_since(connection.since) < max_idle;
             // Nothing to read is the only good answer: the end or a stray byte is not.
             let probe = connection.stream.try_read(&mut [0]);
-            let is_quiet = probe.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+            let is_quiet = probe.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
             if is_fresh && is_quiet {
                 return Some(connection.stream);
             }
@@ -124,26 +144,24 @@ impl Worker {
         if self.is_withdrawn() {
             return;
         }
-        if let Some(kept) = self.kept.get(event_loop) {
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() < self.segment.rows() as usize {
-                kept.push(Kept { stream, since: now });
-            }
+        let mut kept = self.kept();
+        let count = kept.iter().filter(|kept| kept.event_loop == event_loop).count();
+        if count < self.segment.rows() as usize {
+            kept.push(Kept { stream, event_loop, since: now });
         }
     }
 
     /// Closes the kept connections that are older than `max_idle`.
     pub(crate) fn close_idle_since(&self, max_idle: Duration, now: Instant) {
-        for kept in &self.kept {
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.retain(|kept| now.saturating_duration_since(kept.since) < max_idle);
-        }
+        self.kept().retain(|kept| now.saturating_duration_since(kept.since) < max_idle);
     }
 
     /// Closes every kept connection.
     pub(crate) fn close_idle_connections(&self) {
-        for kept in &self.kept {
-            kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        self.kept().clear();
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

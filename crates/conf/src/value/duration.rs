@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Text;
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
-pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
-pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// Units by their length in milliseconds, the longest first.
 const UNITS: [(&str, u64); 5] =

@@ -39,8 +39,10 @@ impl FromStr for ListenAddress {
         if let Some(path) = text.strip_prefix("unix:") {
             return PathBuf::parse(path).map(Self::Unix);
         }
-        text.parse().map(Self::Tcp).map_err(|_| {
-            format!("{text:?} is not an address such as \"127.0.0.1:8080\", \"[::]:80\" or \"unix:/PATH\"")
+        text.parse().ok().map(Self::Tcp).ok_or_else(|| {
+            format!(
+                "{text:?} is not an address such as \"127.0.0.1:8080\", \"[::]:80\" or \"unix:/PATH\""
+            )
         })
     }
 }
@@ -92,7 +94,7 @@ impl Text for IpNet {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self::from(address));
         }
-        let network: Self = text.parse().map_err(|_| {
+        let network: Self = text.parse().ok().ok_or_else(|| {
             format!("{text:?} is not a network such as \"10.0.0.0/8\" or \"2001:db8::/32\"")
         })?;
         if network.trunc() == network {
@@ -127,9 +129,10 @@ impl Value for Allow {
         };
         let mut allow = Self { networks: Vec::new(), unix: false };
         for element in elements {
-            match &element.data {
-                Data::Text(text) if text == "unix" => allow.unix = true,
-                _ => allow.networks.extend(IpNet::decode(element, decoder)),
+            if matches!(&element.data, Data::Text(text) if text == "unix") {
+                allow.unix = true;
+            } else {
+                allow.networks.extend(IpNet::decode(element, decoder));
             }
         }
         Some(allow)
@@ -172,9 +175,8 @@ mod tests {
             Err("\"10.0.0.1/8\" has bits set beyond its prefix; write \"10.0.0.0/8\""),
         );
         for text in ["", "10.0.0.0/33", "10.0.0/8", "all", "localhost"] {
-            let message = format!(
-                "{text:?} is not a network such as \"10.0.0.0/8\" or \"2001:db8::/32\""
-            );
+            let message =
+                format!("{text:?} is not a network such as \"10.0.0.0/8\" or \"2001:db8::/32\"");
             check_text::<IpNet>(text, Err(&message));
         }
     }

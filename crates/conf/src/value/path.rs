@@ -109,7 +109,9 @@ pub(crate) fn check_plain_path(path: &str) -> Result<(), String> {
         return Err(format!("{path:?} must be visible ASCII: write others as in a URL, `%C3%A9`"));
     }
     if path.contains("//") || path.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return Err(format!("{path:?} has a segment that no request path keeps: `//`, `.` or `..`"));
+        return Err(format!(
+            "{path:?} has a segment that no request path keeps: `//`, `.` or `..`"
+        ));
     }
     Ok(())
 }
@@ -125,8 +127,7 @@ mod tests {
             check_text::<RoutePath>(text, Ok(text));
         }
         for text in ["", "api", "=api", "=", "*"] {
-            let message =
-                format!("{text:?} must begin with \"/\" or, for one path alone, \"=/\"");
+            let message = format!("{text:?} must begin with \"/\" or, for one path alone, \"=/\"");
             check_text::<RoutePath>(text, Err(&message));
         }
         check_text::<RoutePath>("/a?b", Err("\"/a?b\" is more than a path: no `?` and no `#`"));

@@ -59,7 +59,7 @@ impl Text for ServerUrl {
         if let Err(reason) = check_host(&host) {
             return refused(reason);
         }
-        Ok(Self { tls, host, port: port.unwrap_or(Self::scheme_port(tls)) })
+        Ok(Self { tls, host, port: port.unwrap_or_else(|| Self::scheme_port(tls)) })
     }
 
     fn text(&self) -> String {

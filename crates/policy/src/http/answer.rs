@@ -312,7 +312,8 @@ mod tests {
         };
         let mut out = Vec::new();
         index.write(bytes, &mut out, &to_client);
-        let expected = "HTTP/1.1 200 \r\ncontent-length: 3\r\ndate: now\r\nconnection: keep-alive\r\n\r\n";
+        let expected =
+            "HTTP/1.1 200 \r\ncontent-length: 3\r\ndate: now\r\nconnection: keep-alive\r\n\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

@@ -189,12 +189,13 @@ fn check_trailers(section: &[u8]) -> Result<(), ChunkError> {
 /// What ends a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Appends one chunk. Nothing for no data: an empty chunk would end the body.
 pub fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
     if data.is_empty() {
         return;
     }
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let length = data.len();
     let significant = usize::BITS.saturating_sub(length.leading_zeros()).div_ceil(4);
     out.extend((0..significant).rev().map(|place| {
@@ -212,8 +213,12 @@ mod tests {
 
     use super::*;
 
-    /// Decodes `input` in pieces of `cut` bytes; returns the data and what is left over.
-    fn decode(input: &[u8], cut: usize) -> Result<Option<(Vec<u8>, Vec<u8>)>, ChunkError> {
+    /// Data, and what is left over behind the end; `None` while there is none.
+    type Decoded = Result<Option<(Vec<u8>, Vec<u8>)>, ChunkError>;
+
+    /// Decodes `input` in pieces of `cut` bytes.
+    #[expect(clippy::arithmetic_side_effects, reason = "a panic fails the test, as it should")]
+    fn decode(input: &[u8], cut: usize) -> Decoded {
         let mut decoder = ChunkedDecoder::default();
         let (mut pending, mut data) = (Vec::new(), Vec::new());
         for (index, piece) in input.chunks(cut).enumerate() {
@@ -246,11 +251,28 @@ mod tests {
     #[test]
     fn malformed_chunks_are_refused() {
         for input in [
-            "\r\n", " 5\r\nhello\r\n", "5 \r\nhello\r\n", "-5\r\n", "+5\r\n", "0x5\r\n", "g\r\n",
-            "5\nhello\r\n", "5\r\nhello\n", "5\r\nhelloo\r\n", "5\rX", "5;a\nb\r\n", ";a\r\n",
-            "0\r\nx: y\n\r\n", "0\r\n\n", "0\r\nno colon\r\n\r\n", "0\r\nx : y\r\n\r\n",
-            "0\r\n folded: y\r\n\r\n", "0\r\ncontent-length: 5\r\n\r\n", "0\r\nhost: a\r\n\r\n",
-            "1000000000000000\r\n", "0\r\ntransfer-encoding: chunked\r\n\r\n",
+            "\r\n",
+            " 5\r\nhello\r\n",
+            "5 \r\nhello\r\n",
+            "-5\r\n",
+            "+5\r\n",
+            "0x5\r\n",
+            "g\r\n",
+            "5\nhello\r\n",
+            "5\r\nhello\n",
+            "5\r\nhelloo\r\n",
+            "5\rX",
+            "5;a\nb\r\n",
+            ";a\r\n",
+            "0\r\nx: y\n\r\n",
+            "0\r\n\n",
+            "0\r\nno colon\r\n\r\n",
+            "0\r\nx : y\r\n\r\n",
+            "0\r\n folded: y\r\n\r\n",
+            "0\r\ncontent-length: 5\r\n\r\n",
+            "0\r\nhost: a\r\n\r\n",
+            "1000000000000000\r\n",
+            "0\r\ntransfer-encoding: chunked\r\n\r\n",
         ] {
             for cut in [1, 3, 100] {
                 assert!(decode(input.as_bytes(), cut).is_err(), "{input:?} cut {cut}");

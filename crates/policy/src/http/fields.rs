@@ -53,10 +53,7 @@ impl Span {
         let end = start.wrapping_add(part.len());
         debug_assert!(end <= whole.len(), "a span lies within its head");
         // A head is at most `limits.head-size` long, which is far below 4 GiB.
-        Self {
-            start: u32::try_from(start).unwrap_or(0),
-            end: u32::try_from(end).unwrap_or(0),
-        }
+        Self { start: u32::try_from(start).unwrap_or(0), end: u32::try_from(end).unwrap_or(0) }
     }
 
     pub(crate) fn range(self) -> Range<usize> {

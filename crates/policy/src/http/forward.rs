@@ -55,7 +55,9 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead<'_>, forward: &Forwar
         write_field(out, name.as_bytes(), value.as_bytes());
     }
     match forward.body {
-        Framing::Empty if is_body_expected(head.method()) => write_field(out, b"content-length", b"0"),
+        Framing::Empty if is_body_expected(head.method()) => {
+            write_field(out, b"content-length", b"0")
+        }
         Framing::Empty | Framing::UntilClose => {}
         Framing::Length(length) => {
             write_field(out, b"content-length", length.to_string().as_bytes());

@@ -48,10 +48,12 @@ pub(crate) fn stated_framing<'b>(
 ) -> Result<Option<Framing>, RequestInvalid> {
     let (mut coding, mut length) = (None, None);
     for field in fields {
-        let seen = match field.known {
-            Known::TransferEncoding => coding.replace(field.value),
-            Known::ContentLength => length.replace(field.value),
-            _ => continue,
+        let seen = if field.known == Known::TransferEncoding {
+            coding.replace(field.value)
+        } else if field.known == Known::ContentLength {
+            length.replace(field.value)
+        } else {
+            None
         };
         if seen.is_some() {
             return Err(Malformed("Content-Length or Transfer-Encoding is repeated"));
@@ -93,7 +95,9 @@ mod tests {
         check("content-length: 0", Ok(Framing::Empty));
         check("content-length: 5", Ok(Framing::Length(5)));
         check("transfer-encoding: Chunked", Ok(Framing::Chunked));
-        for coding in ["gzip, chunked", "identity", "xchunked", "chunked, chunked", "chunked;q=1", ""] {
+        for coding in
+            ["gzip, chunked", "identity", "xchunked", "chunked, chunked", "chunked;q=1", ""]
+        {
             let refused = framing(&format!("transfer-encoding: {coding}"));
             assert!(matches!(refused, Err(NotImplemented(_))), "{coding:?}");
         }

@@ -7,11 +7,14 @@
 use std::mem::MaybeUninit;
 
 use super::RequestInvalid;
-use super::fields::{Field, FieldSpan, Known, Span, recognise};
 use super::RequestInvalid::Malformed;
+use super::fields::{Field, FieldSpan, Known, Span, recognise};
 
 /// The most fields a head may have, whatever the configuration says.
 pub const MAX_FIELDS: usize = 256;
+
+/// The longest method and the version, with some room.
+const AROUND_TARGET: usize = 48;
 
 /// How large a request head may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +112,6 @@ impl HeadScan {
     /// Refuses what no further byte could make valid, so that nobody waits for a time-out.
     fn refuse_early(self, bytes: &[u8], limits: &HeadLimits) -> Result<(), RequestInvalid> {
         let head = bytes.get(self.start..).unwrap_or_default();
-        // The longest method and the version, with some room.
-        const AROUND_TARGET: usize = 48;
         if self.line == self.start {
             if limits.target_bytes.saturating_add(AROUND_TARGET) < head.len() {
                 return Err(RequestInvalid::TargetTooLong);
@@ -202,9 +203,10 @@ fn why_refused(head: &[u8], error: httparse::Error, limits: &HeadLimits) -> Requ
         httparse::Error::Token if limits.target_bytes < target.len() => {
             RequestInvalid::TargetTooLong
         }
-        httparse::Error::Token => Malformed("the request line is malformed"),
         httparse::Error::NewLine => Malformed("a bare CR, or a line that does not end in CRLF"),
-        httparse::Error::Status => Malformed("the request line is malformed"),
+        httparse::Error::Token | httparse::Error::Status => {
+            Malformed("the request line is malformed")
+        }
     }
 }
 
@@ -290,11 +292,12 @@ pub(crate) mod tests {
 
     #[test]
     fn a_head_is_split_into_its_parts() {
-        let seen = with_head(b"\r\nPOST /a?b=c HTTP/1.0\r\nHost: x\r\nA:  b c \r\n\r\nrest", |head| {
-            let fields: Vec<_> = head.fields().map(|field| (field.name, field.value)).collect();
-            assert_eq!(fields, [(b"Host".as_slice(), b"x".as_slice()), (b"A", b"b c")]);
-            (head.method().to_owned(), head.target().to_owned(), head.version())
-        });
+        let seen =
+            with_head(b"\r\nPOST /a?b=c HTTP/1.0\r\nHost: x\r\nA:  b c \r\n\r\nrest", |head| {
+                let fields: Vec<_> = head.fields().map(|field| (field.name, field.value)).collect();
+                assert_eq!(fields, [(b"Host".as_slice(), b"x".as_slice()), (b"A", b"b c")]);
+                (head.method().to_owned(), head.target().to_owned(), head.version())
+            });
         assert_eq!(seen, Ok(("POST".to_owned(), "/a?b=c".to_owned(), Version::Http10)));
     }
 

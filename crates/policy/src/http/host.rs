@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_with_an_optional_port() {
-        for good in ["a", "www.Example.com:80", "127.0.0.1:8080", "[::1]", "[::1]:443", "a:", "a_b"] {
+        for good in ["a", "www.Example.com:80", "127.0.0.1:8080", "[::1]", "[::1]:443", "a:", "a_b"]
+        {
             assert_eq!(checked(good.as_bytes()), Ok(good));
         }
         for bad in [

@@ -85,7 +85,8 @@ fn split_absolute(target: &str) -> Result<(Option<&str>, &str), RequestInvalid> 
 /// Decodes a path and merges repeated slashes.
 fn routing_path(path: &str) -> Result<Cow<'_, [u8]>, RequestInvalid> {
     let bytes = path.as_bytes();
-    let plain = memchr::memchr(b'%', bytes).is_none() && memchr::memmem::find(bytes, b"//").is_none();
+    let plain =
+        memchr::memchr(b'%', bytes).is_none() && memchr::memmem::find(bytes, b"//").is_none();
     let decoded = if plain { Cow::Borrowed(bytes) } else { Cow::Owned(decode(bytes)?) };
     if decoded.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b"..")) {
         return Err(Malformed("the path has a dot segment"));
@@ -95,12 +96,14 @@ fn routing_path(path: &str) -> Result<Cow<'_, [u8]>, RequestInvalid> {
 
 fn decode(path: &[u8]) -> Result<Vec<u8>, RequestInvalid> {
     let mut decoded = Vec::with_capacity(path.len());
-    let mut bytes = path.iter();
-    while let Some(&byte) = bytes.next() {
+    let mut bytes = path.iter().copied();
+    while let Some(byte) = bytes.next() {
         let byte = match byte {
             b'%' => match (bytes.next().and_then(hex_digit), bytes.next().and_then(hex_digit)) {
                 (Some(high), Some(low)) => (high << 4) | low,
-                _ => return Err(Malformed("the path has a broken percent-encoding")),
+                (None, _) | (_, None) => {
+                    return Err(Malformed("the path has a broken percent-encoding"));
+                }
             },
             byte => byte,
         };
@@ -114,8 +117,8 @@ fn decode(path: &[u8]) -> Result<Vec<u8>, RequestInvalid> {
     Ok(decoded)
 }
 
-fn hex_digit(byte: &u8) -> Option<u8> {
-    char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -144,9 +147,27 @@ mod tests {
     #[test]
     fn ambiguous_targets_are_refused() {
         for target in [
-            "", "a", "*", "/a#b", "/\u{e9}", "/a/../b", "/..", "/.", "/%2e%2e/x", "/a/%2E./b",
-            "/%", "/%4", "/%zz", "/%00", "http://", "http:///a", "http://u@a/", "http://a?b",
-            "ftp://a/", "a.example:80", "/a\u{7f}",
+            "",
+            "a",
+            "*",
+            "/a#b",
+            "/\u{e9}",
+            "/a/../b",
+            "/..",
+            "/.",
+            "/%2e%2e/x",
+            "/a/%2E./b",
+            "/%",
+            "/%4",
+            "/%zz",
+            "/%00",
+            "http://",
+            "http:///a",
+            "http://u@a/",
+            "http://a?b",
+            "ftp://a/",
+            "a.example:80",
+            "/a\u{7f}",
         ] {
             assert!(checked("GET", target).is_err(), "{target:?} is refused");
         }

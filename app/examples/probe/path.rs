@@ -1,0 +1,72 @@
+//! What a path asks the probe to do.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// What a path asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// `/sleep/MS`: 66 bytes of text after so many milliseconds.
+    Sleep(Duration),
+    /// `/echo`: the request's body.
+    Echo,
+    /// `/stream/COUNT/MS`: so many chunks, each after so many milliseconds.
+    Stream {
+        /// How many.
+        count: u32,
+        /// Before each.
+        pause: Duration,
+    },
+    /// Anything that takes no time.
+    AtOnce(AtOnce),
+}
+
+/// What is done at once, and so the same way by a handler and by a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtOnce {
+    /// Any other path: 66 bytes of text.
+    Hello,
+    /// `/abort`: the process aborts.
+    Abort,
+    /// `/panic`: the handler panics.
+    Panic,
+    /// `/bytes/N`: so many bytes.
+    Bytes(usize),
+    /// `/head`: the request line, and each field as `name: value` in a line of its own.
+    Head,
+    /// `/status/CODE`: that status, without a body where it has none.
+    Status(StatusCode),
+    /// `/whoami`: process, pool, slot and generation.
+    Whoami,
+}
+
+impl Probe {
+    pub(crate) fn of(path: &str) -> Self {
+        Self::parse(path).unwrap_or(Self::AtOnce(AtOnce::Hello))
+    }
+
+    fn parse(path: &str) -> Option<Self> {
+        let mut parts = path.strip_prefix('/')?.split('/');
+        let probe = match parts.next()? {
+            "sleep" => Self::Sleep(milliseconds(parts.next()?)?),
+            "abort" => Self::AtOnce(AtOnce::Abort),
+            "panic" => Self::AtOnce(AtOnce::Panic),
+            "bytes" => Self::AtOnce(AtOnce::Bytes(parts.next()?.parse().ok()?)),
+            "echo" => Self::Echo,
+            "head" => Self::AtOnce(AtOnce::Head),
+            "stream" => Self::Stream {
+                count: parts.next()?.parse().ok()?,
+                pause: milliseconds(parts.next()?)?,
+            },
+            "status" => Self::AtOnce(AtOnce::Status(parts.next()?.parse().ok()?)),
+            "whoami" => Self::AtOnce(AtOnce::Whoami),
+            _ => return None,
+        };
+        parts.next().is_none().then_some(probe)
+    }
+}
+
+fn milliseconds(text: &str) -> Option<Duration> {
+    text.parse().ok().map(Duration::from_millis)
+}

@@ -1,0 +1,124 @@
+//! `[pool.NAME]`: worker processes of one application.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::decode::Decoder;
+use crate::table::config_table;
+use crate::tree::TableNode;
+use crate::value::{DAY, HOUR, MILLISECOND, Ready, check_plain_path};
+
+config_table! {
+    /// A fixed set of worker processes that run one application, each with a fixed number of
+    /// threads. At most `processes` × `concurrency` requests run at a time; the others wait in a
+    /// queue that the proxy owns.
+    ///
+    /// Replaces `WSGIDaemonProcess` of `mod_wsgi`.
+    pub struct PoolConfig(decoder) checked by check {
+        /// The program and its arguments: a worker of our own, or any program that serves HTTP on
+        /// an inherited socket. A program with a slash is a path; one without is looked for in
+        /// `PATH`. `{pool}`, `{slot}`, `{threads}` and `{concurrency}` are replaced.
+        pub command: Vec<String> = required(["none"]),
+        /// How a worker shows that it can take requests: `"notify"` by `READY=1`, `"http"` by any
+        /// answer to the first `warm-up` path, for programs that report too early or not at all.
+        pub ready: Ready = default("notify"),
+        /// The workers' current directory.
+        pub directory: Option<PathBuf> = optional,
+        /// Variables added to the workers' environment.
+        pub environment: BTreeMap<String, String> = default({}),
+        /// The user that the workers become when started as root.
+        /// Without effect when started as another user.
+        pub user: Option<String> = optional,
+        /// Worker processes. Two, so that one can be replaced while the other serves.
+        pub processes: u32 = default(2) in 1..=1000,
+        /// Threads of a process; each runs one request at a time. The default is that of `mod_wsgi`.
+        pub threads: u32 = default(15) in 1..=10_000,
+        /// Requests in flight in a process; never less than `threads`.
+        /// Only an asynchronous worker can use more.
+        pub concurrency: u32 = computed("threads", threads) in 1..=100_000,
+        /// Requests that may wait; one more gets 503 at once.
+        pub queue_length: u32 = default(100) in 0..=1_000_000,
+        /// How long a request may wait; 503 after. A client that leaves also leaves the queue.
+        /// Few people wait longer than that.
+        pub queue_timeout: Duration = default("10s") in MILLISECOND..=DAY,
+        /// From the hand-over of a request to the head of its response; 504 after.
+        /// "0s": no limit. The default is the `Timeout` of httpd.
+        pub request_timeout: Option<Duration> = default("60s") in None..=Some(DAY),
+        /// Between two pieces of a response's body; the response is aborted after.
+        pub response_idle: Duration = default("60s") in MILLISECOND..=DAY,
+        /// From a worker's start until it is ready; it is ended after.
+        pub start_timeout: Duration = default("30s") in MILLISECOND..=DAY,
+        /// How long the running requests of a withdrawn worker may take to finish.
+        pub drain_timeout: Duration = computed(
+            "request-timeout, or 60s where that is no limit",
+            request_timeout.unwrap_or(Duration::from_mins(1))
+        ) in Duration::ZERO..=DAY,
+        /// From TERM to KILL, after the drain.
+        pub stop_timeout: Duration = default("5s") in Duration::ZERO..=HOUR,
+        /// Paths that are requested from a new worker, with `Host: localhost`, before it gets
+        /// traffic.
+        pub warm_up: Vec<String> = computed(
+            "none, or [\"/\"] where ready is \"http\"",
+            if ready == Ready::Http { vec!["/".to_owned()] } else { Vec::new() }
+        ),
+        /// How long an idle connection to a worker is kept. "0s": one request each.
+        /// Short, so that a worker which closes idle connections itself rarely does so first.
+        pub worker_keepalive: Duration = default("1s") in Duration::ZERO..=HOUR,
+    }
+}
+
+fn check(mut pool: PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) -> PoolConfig {
+    let directory = decoder.sources.directory(table.place("command"));
+    match pool.command.first_mut() {
+        Some(program) => resolve_program(program, directory),
+        None => decoder.problem(table.place("command"), "`command`: must name a program"),
+    }
+    let comparable = !decoder.has_problem(table.place("threads"));
+    if comparable && pool.concurrency < pool.threads {
+        let message = format!(
+            "`concurrency`: {} is less than `threads`, {}: threads would never have work",
+            pool.concurrency, pool.threads
+        );
+        decoder.problem(table.place("concurrency"), message);
+    }
+    check_warm_up(&pool, table, decoder);
+    check_environment(&pool, table, decoder);
+    pool
+}
+
+/// Makes a program that is a relative path absolute.
+fn resolve_program(program: &mut String, directory: &Path) {
+    if program.contains('/') {
+        *program = directory.join(&program).to_string_lossy().into_owned();
+    }
+}
+
+fn check_warm_up(pool: &PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) {
+    if pool.ready == Ready::Http && pool.warm_up.is_empty() {
+        let message = "`warm-up`: ready = \"http\" needs a path to ask for";
+        decoder.problem(table.place("warm-up"), message);
+    }
+    for (path, node) in pool.warm_up.iter().zip(table.elements("warm-up")) {
+        let plain = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
+        if let Err(message) = check_plain_path(plain) {
+            decoder.problem(node.at, format!("`warm-up`: {message}"));
+        }
+    }
+}
+
+/// Refuses variables that are not ones, and those of the contract with workers.
+fn check_environment(pool: &PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) {
+    const OURS: [&str; 4] = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET"];
+    let Some(environment) = table.table("environment") else { return };
+    for name in pool.environment.keys() {
+        let Some(entry) = environment.entries.get(name) else { continue };
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let message = format!("`environment`: {name:?} is not the name of a variable");
+            decoder.problem(entry.key_at, message);
+        } else if OURS.contains(&name.as_str()) || name.starts_with("OSTLER_") {
+            let message = format!("`environment`: {name} is set by the supervisor itself");
+            decoder.problem(entry.key_at, message);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! How processes end: noticing it, ending what they leave behind, and reaping them.
+//!
+//! The supervisor is the reaper of all its descendants. A process of ours that ended stays a
+//! zombie, which keeps its process id and thus its group's, until the rest of its group was
+//! killed; then it is reaped. Whatever else ended is an orphan of such a process, and only reaped.
+
+use std::fmt;
+use std::io;
+
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group,
+};
+
+/// How a process ended. `Display` is what the log and the status page say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It ended by itself, with this status.
+    Status(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl Exit {
+    fn new(status: Option<i32>, signal: Option<i32>) -> Self {
+        status.map_or_else(|| Self::Signal(signal.unwrap_or_default()), Self::Status)
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// Makes descendants whose parent ended children of this process, so that they are reaped.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// Kills the group of each of `known` that ended and reaps it, and reaps all orphans. Returns how
+/// each of `known` ended.
+pub(crate) fn reap(known: &[Pid]) -> Vec<(Pid, Exit)> {
+    let mut ended: Vec<(Pid, Exit)> =
+        known.iter().filter_map(|&pid| Some((pid, reap_known(pid)?))).collect();
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        // An orphan, or one of `known` that ended after it was looked at above.
+        if known.contains(&pid) {
+            kill_group(pid);
+            ended.push((pid, Exit::new(status.exit_status(), status.terminating_signal())));
+        }
+    }
+    ended
+}
+
+/// Kills every process of a group. A group without processes is nothing to kill.
+pub(crate) fn kill_group(group: Pid) {
+    signal_result("kill_failed", group, kill_process_group(group, Signal::KILL));
+}
+
+/// Asks one process to end.
+pub(crate) fn terminate(pid: Pid) {
+    signal_result("term_failed", pid, rustix::process::kill_process(pid, Signal::TERM));
+}
+
+fn signal_result(event: &'static str, pid: Pid, result: rustix::io::Result<()>) {
+    match result {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => tracing::warn!(pid = pid.as_raw_pid(), %error, "{event}"),
+    }
+}
+
+fn reap_known(pid: Pid) -> Option<Exit> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    rustix::process::waitid(WaitId::Pid(pid), look).ok().flatten().filter(has_ended)?;
+    kill_group(pid);
+    let status = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).ok().flatten()?;
+    Some(Exit::new(status.exit_status(), status.terminating_signal()))
+}
+
+fn has_ended(status: &WaitIdStatus) -> bool {
+    status.exited() || status.killed() || status.dumped()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn an_exit_is_told_as_status_or_signal() {
+        assert_eq!(Exit::new(Some(3), None).to_string(), "status 3");
+        assert_eq!(Exit::new(None, Some(9)).to_string(), "signal 9");
+    }
+
+    /// The child leaves a grandchild in its group. Both hold a pipe, whose end-of-file tells that
+    /// both are gone.
+    #[test]
+    fn what_a_process_leaves_in_its_group_is_killed_and_reaped() {
+        adopt_orphans().unwrap();
+        #[expect(clippy::zombie_processes, reason = "reaped by its id, as all our processes are")]
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 1000 & exit 3"])
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_child(&child);
+
+        let exit = std::iter::repeat_with(|| reap(&[pid])).find(|ended| !ended.is_empty());
+        assert_eq!(exit.unwrap(), [(pid, Exit::Status(3))]);
+
+        let mut rest = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
+        let nobody = std::iter::repeat_with(|| rustix::process::wait(WaitOptions::NOHANG))
+            .find(|waited| !matches!(waited, Ok(None)));
+        let is_reaped = match nobody.unwrap() {
+            Ok(orphan) => orphan.is_some(),
+            Err(error) => error == rustix::io::Errno::CHILD,
+        };
+        assert!(is_reaped);
+        assert_eq!(
+            rustix::process::test_kill_process_group(pid),
+            Err(rustix::io::Errno::SRCH),
+            "a zombie is left in the group"
+        );
+    }
+}

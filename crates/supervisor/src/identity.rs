@@ -1,0 +1,104 @@
+//! Who a process runs as.
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use nix::unistd::{Gid, Uid, User};
+use serde::{Deserialize, Serialize};
+
+/// A user of this system, as the user database says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// Login name.
+    pub(crate) name: String,
+    uid: u32,
+    gid: u32,
+    home: PathBuf,
+}
+
+/// Why a user cannot be found.
+#[derive(Debug)]
+pub(crate) enum IdentityError {
+    /// The user database has no such user.
+    Unknown(String),
+    /// The user database cannot be read.
+    Lookup(String, io::Error),
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "there is no user {name:?} on this system"),
+            Self::Lookup(name, error) => write!(f, "cannot look up user {name:?}: {error}"),
+        }
+    }
+}
+
+/// Returns whether this process may change its identity.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+impl Identity {
+    /// Looks a configured user up. `None` where none is configured, or where this process cannot
+    /// change its identity anyway.
+    pub(crate) fn of(user: Option<&str>) -> Result<Option<Self>, IdentityError> {
+        match user {
+            Some(name) if is_root() => Self::find(name).map(Some),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    fn find(name: &str) -> Result<Self, IdentityError> {
+        let user = User::from_name(name)
+            .map_err(|error| IdentityError::Lookup(name.to_owned(), error.into()))?
+            .ok_or_else(|| IdentityError::Unknown(name.to_owned()))?;
+        Ok(Self { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw(), home: user.dir })
+    }
+
+    /// Makes this process run as the user, with its groups, for good.
+    pub(crate) fn assume(&self) -> io::Result<()> {
+        let name = std::ffi::CString::new(self.name.as_str())?;
+        let gid = Gid::from_raw(self.gid);
+        nix::unistd::initgroups(&name, gid)?;
+        nix::unistd::setgid(gid)?;
+        nix::unistd::setuid(Uid::from_raw(self.uid))?;
+        Ok(())
+    }
+
+    /// The variables that a login would set.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 3] {
+        let home = self.home.to_string_lossy().into_owned();
+        [("HOME", home), ("USER", self.name.clone()), ("LOGNAME", self.name.clone())]
+    }
+}
+
+/// Gives a path to a user; with `None` it stays with who made it.
+pub(crate) fn give(path: &Path, identity: Option<&Identity>) -> io::Result<()> {
+    identity.map_or(Ok(()), |identity| chown(path, Some(identity.uid), Some(identity.gid)))
+}
+
+/// Sets the mode of an open directory or file.
+pub(crate) fn set_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
+    Ok(rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(mode))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_user_is_found_and_an_unknown_one_is_named() {
+        let root = Identity::find("root").unwrap();
+        assert_eq!((root.uid, root.name.as_str()), (0, "root"));
+        let error = Identity::find("no-such-user-here").unwrap_err();
+        assert_eq!(error.to_string(), "there is no user \"no-such-user-here\" on this system");
+    }
+
+    #[test]
+    fn without_a_configured_user_nothing_changes() {
+        assert_eq!(Identity::of(None).unwrap(), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! What is needed to start processes and to reach them. Decides nothing.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use rustix::process::Pid;
+use tokio::sync::mpsc;
+
+use crate::event::Event;
+use crate::guard::Guard;
+use crate::identity::Identity;
+use crate::message::WorkerId;
+use crate::pages::Pages;
+use crate::proxy::Proxy;
+use crate::runtime_dir::RuntimeDir;
+use crate::tasks::Tasks;
+
+/// The parts of the supervisor that workers and the proxy process are started with.
+#[derive(Debug)]
+pub(crate) struct Machinery {
+    pub(crate) runtime_dir: RuntimeDir,
+    pub(crate) proxy_identity: Option<Identity>,
+    pub(crate) pages: Pages,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) tasks: Tasks,
+    pub(crate) guard: Option<Guard>,
+    /// When a guard may be started, while there is none.
+    pub(crate) guard_due: Instant,
+    pub(crate) proxy: Proxy,
+    pub(crate) generations: Generations,
+}
+
+impl Machinery {
+    /// Has the guard end a process group with the supervisor.
+    pub(crate) fn guard_started(&self, group: Pid) {
+        if let Some(guard) = &self.guard {
+            guard.started(group);
+        }
+    }
+
+    /// Tells the guard that a process group was killed.
+    pub(crate) fn guard_ended(&self, group: Pid) {
+        if let Some(guard) = &self.guard {
+            guard.ended(group);
+        }
+    }
+}
+
+/// How many workers each place has seen. Kept for as long as the supervisor lives, so that no two
+/// workers ever have the same id.
+#[derive(Debug, Default)]
+pub(crate) struct Generations {
+    last: BTreeMap<(String, u32), u32>,
+}
+
+impl Generations {
+    /// Returns the id of the next worker of a place.
+    pub(crate) fn next(&mut self, pool: &str, slot: u32) -> WorkerId {
+        let last = self.last.entry((pool.to_owned(), slot)).or_default();
+        *last = last.saturating_add(1);
+        WorkerId { pool: pool.to_owned(), slot, generation: *last }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_count_each_place_on_its_own() {
+        let mut generations = Generations::default();
+        let seen = [("web", 0), ("web", 0), ("web", 1), ("api", 0), ("web", 0)]
+            .map(|(pool, slot)| generations.next(pool, slot).generation);
+        assert_eq!(seen, [1, 2, 1, 1, 3]);
+    }
+}

@@ -1,0 +1,173 @@
+//! What processes print, line by line.
+//!
+//! A line longer than [`MAX_LINE`] comes in pieces. A process that prints faster than the log
+//! takes it waits: nothing is dropped and nothing piles up here.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+/// Longest line, in bytes. Longer than a stack frame of any language, shorter than a page of log.
+pub(crate) const MAX_LINE: usize = 8 * 1024;
+
+/// Lines kept of what a process complained about last.
+const TAIL_LINES: usize = 5;
+
+/// The last lines a process printed, shared by who reads them and who tells of its end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
+
+impl Tail {
+    fn push(&self, line: &str) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == TAIL_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line.to_owned());
+    }
+
+    /// Returns the lines as one text.
+    pub(crate) fn text(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
+    }
+}
+
+/// Where a line came from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A worker.
+    Worker {
+        /// Its pool.
+        pool: String,
+        /// Its slot.
+        slot: u32,
+        /// `stdout` or `stderr`.
+        stream: &'static str,
+        /// Where to keep the last lines.
+        tail: Option<Tail>,
+    },
+    /// The proxy process, which formats its lines itself.
+    Proxy,
+}
+
+/// Logs what a process prints, until it and all that share the pipe have closed it.
+pub(crate) async fn forward(stream: OwnedFd, source: Source) {
+    if let Err(error) = forward_lines(stream, &source).await {
+        tracing::warn!(%error, ?source, "output_lost");
+    }
+}
+
+async fn forward_lines(stream: OwnedFd, source: &Source) -> io::Result<()> {
+    let mut stream = pipe::Receiver::from_owned_fd(stream)?;
+    let mut lines = Lines::default();
+    let mut buffer = vec![0; MAX_LINE];
+    loop {
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            lines.finish(|line| log(source, line));
+            return Ok(());
+        }
+        lines.push(buffer.get(..length).unwrap_or_default(), |line| log(source, line));
+    }
+}
+
+fn log(source: &Source, line: &str) {
+    match source {
+        Source::Worker { pool, slot, stream, tail } => {
+            tracing::info!(pool, slot, stream, line, "worker_output");
+            if let Some(tail) = tail {
+                tail.push(line);
+            }
+        }
+        Source::Proxy => crate::log::raw(line),
+    }
+}
+
+/// Cuts bytes into lines.
+#[derive(Debug, Default)]
+struct Lines {
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let (text, is_whole) = match piece.strip_suffix(b"\n") {
+                Some(text) => (text, true),
+                None => (piece, false),
+            };
+            for part in text.chunks(MAX_LINE) {
+                if MAX_LINE < self.rest.len() + part.len() {
+                    self.emit(&mut each);
+                }
+                self.rest.extend_from_slice(part);
+            }
+            if is_whole {
+                self.emit(&mut each);
+            }
+        }
+    }
+
+    fn finish(&mut self, mut each: impl FnMut(&str)) {
+        if !self.rest.is_empty() {
+            self.emit(&mut each);
+        }
+    }
+
+    fn emit(&mut self, each: &mut impl FnMut(&str)) {
+        let line = self.rest.strip_suffix(b"\r").unwrap_or(&self.rest);
+        each(&String::from_utf8_lossy(line));
+        self.rest.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_become_lines_however_they_are_cut() {
+        check(&[b"one\ntwo\n"], &["one", "two"]);
+        check(&[b"on", b"e\ntw", b"o"], &["one", "two"]);
+        check(&[b"\n\na\r\n"], &["", "", "a"]);
+        check(&[b"\xff\n"], &["\u{fffd}"]);
+        check(&[], &[]);
+    }
+
+    #[test]
+    fn a_line_without_end_comes_in_bounded_pieces() {
+        let mut pieces = Vec::new();
+        let mut lines = Lines::default();
+        for _ in 0..10 {
+            lines.push(&[b'x'; 3000], |line| pieces.push(line.len()));
+        }
+        lines.finish(|line| pieces.push(line.len()));
+        assert!(pieces.iter().all(|&length| length <= MAX_LINE), "{pieces:?}");
+        assert_eq!(pieces.iter().sum::<usize>(), 30_000);
+    }
+
+    #[test]
+    fn the_tail_keeps_the_last_lines() {
+        let tail = Tail::default();
+        for number in 0..7 {
+            tail.push(&number.to_string());
+        }
+        assert_eq!(tail.text(), "2 | 3 | 4 | 5 | 6");
+    }
+
+    #[track_caller]
+    fn check(pieces: &[&[u8]], expected: &[&str]) {
+        let mut found = Vec::new();
+        let mut lines = Lines::default();
+        for piece in pieces {
+            lines.push(piece, |line| found.push(line.to_owned()));
+        }
+        lines.finish(|line| found.push(line.to_owned()));
+        assert_eq!(found, expected, "{pieces:?}");
+    }
+}

@@ -1,0 +1,56 @@
+//! The counter pages, which outlive every proxy process, so that no counter ever goes back.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ostler_segment::counter::{Pool, Server};
+use ostler_segment::{CounterPage, SegmentError};
+
+/// The page of the server and one of each pool there ever was.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    server: OwnedFd,
+    pools: BTreeMap<String, PoolPage>,
+}
+
+#[derive(Debug)]
+struct PoolPage {
+    memory: OwnedFd,
+    counters: CounterPage,
+}
+
+impl Pages {
+    /// Makes the server's page.
+    pub(crate) fn new() -> Result<Self, SegmentError> {
+        Ok(Self { server: CounterPage::create(Server::PAGE)?, pools: BTreeMap::new() })
+    }
+
+    /// Returns the server's page, to be sent.
+    pub(crate) fn server(&self) -> io::Result<OwnedFd> {
+        self.server.try_clone()
+    }
+
+    /// Makes the page of a pool where it is missing.
+    pub(crate) fn add_pool(&mut self, name: &str) -> Result<(), SegmentError> {
+        if !self.pools.contains_key(name) {
+            let memory = CounterPage::create(Pool::COUNT)?;
+            let counters = CounterPage::map(memory.as_fd())?;
+            self.pools.insert(name.to_owned(), PoolPage { memory, counters });
+        }
+        Ok(())
+    }
+
+    /// Returns the page of a pool, to be sent.
+    pub(crate) fn pool(&self, name: &str) -> io::Result<OwnedFd> {
+        let page = self.pools.get(name).ok_or(io::ErrorKind::NotFound)?;
+        page.memory.try_clone()
+    }
+
+    /// Counts something about a pool.
+    pub(crate) fn count(&self, pool: &str, counter: Pool) {
+        if let Some(page) = self.pools.get(pool) {
+            page.counters.add(counter, 1);
+        }
+    }
+}

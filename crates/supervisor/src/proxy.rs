@@ -1,0 +1,189 @@
+//! The proxy process, as the supervisor sees it: started, told things, started again.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io::{self, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ostler_policy::worker::{SETTLED, delay_after};
+use rustix::process::Pid;
+use tokio::sync::mpsc;
+
+use crate::channel::Channel;
+use crate::event::Event;
+use crate::exit::{self, Exit};
+use crate::identity::Identity;
+use crate::link::Outbox;
+use crate::message::{FromProxy, ToProxy};
+use crate::output::{self, Source};
+use crate::spawn::{self, Equipment, THIS_PROGRAM};
+use crate::stub::Plan;
+use crate::tasks::Tasks;
+
+/// From start to the first `ConfigApplied`. Nothing it does then waits for anybody else.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The one proxy process, or the wait for the next one.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    process: Option<Process>,
+    incarnation: u32,
+    failures: u32,
+    retry_at: Instant,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: Pid,
+    outbox: Outbox<ToProxy>,
+    started: Instant,
+    /// Has a configuration in force.
+    is_serving: bool,
+    /// Was killed for not doing its part.
+    is_given_up: Cell<bool>,
+    /// Pools it knows.
+    pools: BTreeSet<String>,
+}
+
+impl Proxy {
+    /// No process yet, and one is due.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { process: None, incarnation: 0, failures: 0, retry_at: now }
+    }
+
+    /// Starts a process. It knows nothing yet: the caller tells it everything.
+    pub(crate) fn start(
+        &mut self,
+        now: Instant,
+        identity: Option<&Identity>,
+        events: &mpsc::Sender<Event>,
+        tasks: &mut Tasks,
+    ) -> io::Result<Pid> {
+        self.incarnation = self.incarnation.saturating_add(1);
+        let incarnation = self.incarnation;
+        let (ours, theirs) = Channel::pair()?;
+        let plan = Plan {
+            parent: rustix::process::getpid().as_raw_pid(),
+            identity: identity.cloned(),
+            directory: None,
+            listens: false,
+            command: vec![THIS_PROGRAM.to_owned(), "proxy".to_owned()],
+        };
+        let child = spawn::spawn(&plan, Equipment { input: Some(theirs), ..Equipment::default() })?;
+        let channel = Arc::new(ours);
+        let outbox = Outbox::new(Arc::clone(&channel), tasks);
+        tasks.spawn(listen(channel, incarnation, events.clone()));
+        tasks.spawn(output::forward(child.stdout, Source::Proxy));
+        tasks.spawn(output::forward(child.stderr, Source::Proxy));
+        let pools = BTreeSet::new();
+        let pid = child.pid;
+        self.process = Some(Process {
+            pid,
+            outbox,
+            started: now,
+            is_serving: false,
+            is_given_up: Cell::new(false),
+            pools,
+        });
+        tracing::info!(pid = pid.as_raw_pid(), incarnation, "proxy_started");
+        Ok(pid)
+    }
+
+    /// Returns the number of the process that runs or ran last.
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// Returns the id of the process, if there is one.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+
+    /// Returns whether a configuration is in force.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.is_serving)
+    }
+
+    /// Notes that a configuration is in force.
+    pub(crate) fn serves(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.is_serving = true;
+        }
+    }
+
+    /// Returns whether this is news to the process, and notes that it is not any more.
+    pub(crate) fn learns_pool(&mut self, name: &str) -> bool {
+        self.process.as_mut().is_some_and(|process| process.pools.insert(name.to_owned()))
+    }
+
+    /// Tells the process something. Without a process there is nobody to tell: the next one is
+    /// told everything at its start.
+    pub(crate) fn tell(&self, message: ToProxy, descriptors: Vec<OwnedFd>) {
+        let Some(process) = &self.process else { return };
+        if !process.outbox.post(message, descriptors) {
+            self.give_up("it takes no messages");
+        }
+    }
+
+    /// Kills the process, which does not do its part.
+    pub(crate) fn give_up(&self, reason: &str) {
+        if let Some(process) = self.process.as_ref().filter(|one| !one.is_given_up.get()) {
+            process.is_given_up.set(true);
+            tracing::error!(pid = process.pid.as_raw_pid(), reason, "proxy_given_up");
+            exit::kill_group(process.pid);
+        }
+    }
+
+    /// Notes that the process ended, and when the next one is due.
+    pub(crate) fn ended(&mut self, exit: Exit, now: Instant, is_planned: bool) {
+        let Some(process) = self.process.take() else { return };
+        let (pid, exit) = (process.pid.as_raw_pid(), exit.to_string());
+        if is_planned {
+            tracing::info!(pid, incarnation = self.incarnation, exit, "proxy_exited");
+            return;
+        }
+        tracing::error!(pid, incarnation = self.incarnation, exit, "proxy_exited");
+        let is_settled = process.is_serving && SETTLED <= now.duration_since(process.started);
+        self.failed(now, is_settled);
+    }
+
+    /// Notes that a process could not be started, or ended; a first time costs no delay.
+    pub(crate) fn failed(&mut self, now: Instant, is_settled: bool) {
+        self.failures = if is_settled { 0 } else { self.failures.saturating_add(1) };
+        self.retry_at = now + delay_after(self.failures.saturating_sub(1));
+    }
+
+    /// Returns when something is to be done about the process: start it, or give it up.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match &self.process {
+            None => Some(self.retry_at),
+            Some(process) if process.is_serving || process.is_given_up.get() => None,
+            Some(process) => Some(process.started + START_TIMEOUT),
+        }
+    }
+}
+
+/// A memory file with a text, to be read from its start.
+pub(crate) fn memory_file(text: &str) -> io::Result<OwnedFd> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut file = std::fs::File::from(rustix::fs::memfd_create("ostler-config", flags)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+async fn listen(channel: Arc<Channel>, incarnation: u32, events: mpsc::Sender<Event>) {
+    loop {
+        let event = match channel.recv::<FromProxy>().await {
+            Ok(Some((message, _))) => Event::FromProxy { incarnation, message },
+            Ok(None) => Event::ProxyLost { incarnation, error: None },
+            Err(error) => Event::ProxyLost { incarnation, error: Some(error) },
+        };
+        let is_last = matches!(event, Event::ProxyLost { .. });
+        if events.send(event).await.is_err() || is_last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Reload in two phases: everything new is made and warm before anything old is let go.
+//!
+//! ```text
+//! check, bind, start new workers ──► Starting: until every new worker is warm
+//!        │                              │ then listeners and configuration go to the proxy process
+//!        │                              ▼
+//!        │                           Applying: until it has them in force
+//!        │                              │ then new workers serve, old ones are retired, and
+//!        ▼                              ▼ listeners that are not named any more are closed
+//!      failed ◄────────────────────── failed: new workers are killed, all the old stays
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ostler_conf::{Config, LogPath};
+use ostler_policy::worker::WorkerEvent;
+use ostler_segment::counter::Pool;
+
+use crate::event::SetId;
+use crate::handle::{ReloadError, ReloadReply};
+use crate::listeners::Listeners;
+use crate::start::{self, StartError};
+use crate::supervisor::{Live, Supervisor};
+use crate::{log, rules, systemd};
+
+/// From sending a configuration to hearing that it is in force. Nothing is waited for in between.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A reload in progress.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    next: Live,
+    /// Sets of pools that are new or changed.
+    started: BTreeMap<String, SetId>,
+    stage: Stage,
+    reply: Option<ReloadReply>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Applying { deadline: Instant },
+}
+
+impl Reload {
+    /// Returns when it has taken too long.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Starting => None,
+            Stage::Applying { deadline } => Some(deadline),
+        }
+    }
+}
+
+impl From<StartError> for ReloadError {
+    fn from(error: StartError) -> Self {
+        if error.is_config() {
+            Self::Config(error.to_string())
+        } else {
+            Self::System(error.to_string())
+        }
+    }
+}
+
+impl Supervisor {
+    /// Begins to put the configuration file in force; `reply` hears how that went.
+    pub(crate) fn begin_reload(&mut self, force: bool, reply: Option<ReloadReply>, now: Instant) {
+        if self.stop.is_stopping() {
+            return answer(reply, Err(ReloadError::Stopping));
+        }
+        if self.reload.is_some() {
+            self.reload_again |= reply.is_none();
+            return answer(reply, Err(ReloadError::Busy));
+        }
+        tracing::info!(file = %self.options.config.display(), force, "reload_started");
+        systemd::reloading();
+        match self.prepare_reload(force) {
+            Ok(next) => {
+                self.reload =
+                    Some(Reload { next, started: BTreeMap::new(), stage: Stage::Starting, reply });
+                if let Err(error) = self.start_new_workers(now) {
+                    self.end_reload(Err(error.into()), now);
+                }
+            }
+            Err(error) => self.reload_failed(error, reply),
+        }
+    }
+
+    /// Goes on when every new worker is warm, and gives up when one does not get there.
+    pub(crate) fn advance_reload(&mut self, now: Instant) {
+        let Some(reload) = &self.reload else { return };
+        if reload.due().is_some_and(|due| due <= now) {
+            // Which configuration it has is not known, so it does not go on.
+            self.machinery.proxy.give_up("it does not answer to a configuration");
+            let error = ReloadError::System("the proxy process did not answer".to_owned());
+            return self.end_reload(Err(error), now);
+        }
+        let sets: Vec<_> =
+            reload.started.values().filter_map(|&set| self.workers.get(set)).collect();
+        if let Some(story) = sets.iter().find_map(|set| set.failure()) {
+            let error = ReloadError::Config(format!("new workers do not get ready: {story}"));
+            return self.end_reload(Err(error), now);
+        }
+        if reload.stage == Stage::Starting && sets.iter().all(|set| set.is_warm()) {
+            let deadline = now + APPLY_TIMEOUT;
+            let told = self.tell_reload(deadline);
+            if let Err(error) = told {
+                self.end_reload(Err(error.into()), now);
+            }
+        }
+    }
+
+    /// The proxy process has the new configuration in force.
+    pub(crate) fn commit_reload(&mut self, version: u64, now: Instant) {
+        if self.reload.as_ref().is_some_and(|reload| reload.next.version == version) {
+            self.end_reload(Ok(()), now);
+        }
+    }
+
+    /// The proxy process cannot use the new configuration.
+    pub(crate) fn refuse_reload(&mut self, version: u64, message: String, now: Instant) {
+        if self.reload.as_ref().is_some_and(|reload| reload.next.version == version) {
+            self.end_reload(Err(ReloadError::Config(message)), now);
+        }
+    }
+
+    /// Gives up a reload, if there is one.
+    pub(crate) fn fail_reload(&mut self, error: ReloadError, now: Instant) {
+        self.end_reload(Err(error), now);
+    }
+
+    /// Reads and checks the configuration and takes what it names, beside what there is.
+    fn prepare_reload(&self, force: bool) -> Result<Live, ReloadError> {
+        let loaded = Config::load(&self.options.config).map_err(StartError::from)?;
+        let (old, new) = (self.live.config(), &loaded.config);
+        rules::check_restart(old, new).map_err(ReloadError::Config)?;
+        rules::check_force(old, new, force).map_err(ReloadError::Config)?;
+        start::check(new, self.options.allow_root)?;
+        if !self.machinery.proxy.is_serving() {
+            return Err(ReloadError::System("the proxy process is starting".to_owned()));
+        }
+        if let LogPath::File(path) = &new.log.error.path {
+            let opened = log::open(path);
+            opened.map_err(|source| StartError::Log { path: path.clone(), source })?;
+        }
+        let access_log = start::open_access_log(new)?;
+        let status = self.machinery.runtime_dir.status_socket();
+        let listeners =
+            Listeners::bind(new, &status, &self.live.listeners).map_err(StartError::from)?;
+        let version = self.versions + 1;
+        Ok(Live { loaded, version, loaded_unix_ms: start::unix_ms(), listeners, access_log })
+    }
+
+    /// Starts workers of pools that are new or changed.
+    fn start_new_workers(&mut self, now: Instant) -> Result<(), StartError> {
+        let Some(reload) = &self.reload else { return Ok(()) };
+        self.versions = reload.next.version;
+        let old = &self.live.config().pools;
+        let mut changed = reload.next.config().pools.clone();
+        changed.retain(|name, pool| old.get(name) != Some(pool));
+        for (name, pool) in &changed {
+            self.tell_pool(name)?;
+            let set = self.workers.add(name, pool, true, now);
+            let set = set.map_err(|error| StartError::Refused(error.to_string()))?;
+            if let Some(reload) = &mut self.reload {
+                reload.started.insert(name.clone(), set);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands listeners and configuration to the proxy process.
+    fn tell_reload(&mut self, deadline: Instant) -> Result<(), StartError> {
+        let Some(reload) = &self.reload else { return Ok(()) };
+        for listener in reload.next.listeners.without(&self.live.listeners) {
+            self.tell_listener(listener)?;
+        }
+        let Live { version, loaded_unix_ms, .. } = reload.next;
+        self.tell_config(reload.next.config(), version, loaded_unix_ms)?;
+        if let Some(reload) = &mut self.reload {
+            reload.stage = Stage::Applying { deadline };
+        }
+        Ok(())
+    }
+
+    fn end_reload(&mut self, outcome: Result<(), ReloadError>, now: Instant) {
+        let Some(reload) = self.reload.take() else { return };
+        let Reload { next, started, reply, .. } = reload;
+        match outcome {
+            Ok(()) => {
+                let version = next.version;
+                self.switch(next, started, now);
+                tracing::info!(version, "reloaded");
+                self.tell_ready();
+                answer(reply, Ok(version));
+            }
+            Err(error) => {
+                for set in started.into_values() {
+                    self.workers.end(set, WorkerEvent::Kill, None, now, &mut self.machinery);
+                }
+                self.reload_failed(error, reply);
+            }
+        }
+        if std::mem::take(&mut self.reload_again) {
+            self.begin_reload(false, None, now);
+        }
+    }
+
+    /// Lets the new workers serve and retires the old ones; the old listeners are closed.
+    fn switch(&mut self, next: Live, started: BTreeMap<String, SetId>, now: Instant) {
+        log_closed(&self.live.listeners, &next.listeners);
+        start::log_listeners(&next.listeners, &self.live.listeners);
+        self.live = next;
+        if let Err(error) = start::follow_logs(self.live.config()) {
+            tracing::error!(%error, "error_log_not_opened");
+        }
+        if let Err(error) = self.tell_access_log() {
+            tracing::error!(%error, "access_log_not_passed_on");
+        }
+        let mut old = std::mem::take(&mut self.current);
+        for name in self.live.loaded.config.pools.keys() {
+            let is_kept = !started.contains_key(name);
+            if let Some(set) = old.get(name).copied().filter(|_| is_kept) {
+                self.current.insert(name.clone(), set);
+                old.remove(name);
+            }
+        }
+        for &set in started.values() {
+            if let Some(set) = self.workers.get_mut(set) {
+                set.release(now, &mut self.machinery);
+            }
+        }
+        self.current.extend(started);
+        for set in old.into_values() {
+            let why = Some(Pool::RecycleConfig);
+            self.workers.end(set, WorkerEvent::Retire, why, now, &mut self.machinery);
+        }
+        self.config_error = None;
+        self.tell_config_error();
+    }
+
+    fn reload_failed(&mut self, error: ReloadError, reply: Option<ReloadReply>) {
+        let text = error.to_string();
+        tracing::error!(error = text, "reload_failed");
+        self.config_error = Some(text);
+        self.tell_config_error();
+        self.tell_ready();
+        answer(reply, Err(error));
+    }
+}
+
+fn log_closed(old: &Listeners, new: &Listeners) {
+    for listener in old.without(new) {
+        let (name, address) = (&listener.name, listener.address());
+        tracing::info!(name, address, "listener_closed");
+    }
+}
+
+/// Answers who asked; one who left does not care.
+fn answer(reply: Option<ReloadReply>, outcome: Result<u64, ReloadError>) {
+    if let Some(reply) = reply {
+        let (Ok(()) | Err(_)) = reply.send(outcome);
+    }
+}

@@ -1,0 +1,285 @@
+//! One worker process: what it gets, and what is known of its end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ostler_conf::PoolConfig;
+use ostler_segment::{Segment, SegmentError, SegmentHead};
+use rustix::process::Pid;
+use tokio::net::UnixDatagram;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::event::{Event, SetId};
+use crate::exit::Exit;
+use crate::identity::Identity;
+use crate::listeners;
+use crate::machinery::Machinery;
+use crate::message::WorkerId;
+use crate::notify;
+use crate::output::{Source, Tail, forward};
+use crate::runtime_dir;
+use crate::spawn::{self, Child, Equipment};
+use crate::stub::Plan;
+
+/// How long the last words of a worker are waited for. They are in the pipe already when it ends;
+/// only a process that left its group can hold the pipe open.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// Least length of the queue of connections that a worker has not accepted yet. The proxy makes
+/// at most `concurrency` of them.
+const MIN_BACKLOG: u32 = 128;
+
+/// Why a worker process was not started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartWorkerError {
+    #[error("cannot create its segment: {0}")]
+    Segment(#[from] SegmentError),
+    #[error("cannot listen on {path}: {source}")]
+    Socket { path: PathBuf, source: io::Error },
+    #[error("cannot start a process: {0}")]
+    Spawn(#[source] io::Error),
+}
+
+/// A running worker process.
+#[derive(Debug)]
+pub(crate) struct WorkerProcess {
+    pub(crate) id: WorkerId,
+    pub(crate) pid: Pid,
+    pub(crate) socket: PathBuf,
+    /// Why it is being killed, where it is.
+    pub(crate) fault: Option<String>,
+    notify: PathBuf,
+    readiness: AbortHandle,
+    end: oneshot::Sender<End>,
+}
+
+/// How a worker ended.
+#[derive(Debug)]
+struct End {
+    exit: Exit,
+    fault: Option<String>,
+    was_ready: bool,
+    is_planned: bool,
+}
+
+/// What a worker is started from.
+#[derive(Debug)]
+pub(crate) struct Model<'a> {
+    pub(crate) set: SetId,
+    pub(crate) config: &'a PoolConfig,
+    pub(crate) identity: Option<&'a Identity>,
+}
+
+impl WorkerProcess {
+    /// Starts a worker. Returns it and its segment.
+    pub(crate) fn start(
+        id: WorkerId,
+        model: &Model<'_>,
+        machinery: &mut Machinery,
+    ) -> Result<(Self, OwnedFd), StartWorkerError> {
+        let config = model.config;
+        let segment = Segment::create(&SegmentHead {
+            pool: id.pool.clone(),
+            slot: id.slot,
+            generation: id.generation,
+            rows: config.concurrency,
+        })?;
+        let socket = machinery.runtime_dir.worker_socket(&id);
+        let notify = machinery.runtime_dir.notify_socket(&id);
+        let backlog = config.concurrency.max(MIN_BACKLOG);
+        let listening =
+            listeners::listen_worker(&socket, backlog, machinery.proxy_identity.as_ref())
+                .map_err(|source| StartWorkerError::Socket { path: socket.clone(), source })?;
+        let ready = notify::bind(&notify, model.identity)
+            .map_err(|source| StartWorkerError::Socket { path: notify.clone(), source })?;
+        let equipment = Equipment {
+            input: None,
+            socket: Some(listening),
+            environment: environment(&id, model, &notify),
+        };
+        let child = spawn::spawn(&plan(&id, model), equipment).map_err(StartWorkerError::Spawn)?;
+        let pid = child.pid;
+        let events = machinery.events.clone();
+        let readiness = machinery.tasks.spawn(tell_ready(ready, id.clone(), events.clone()));
+        let (end, ended) = oneshot::channel();
+        let witness = Witness { id: id.clone(), pid, set: model.set, events };
+        machinery.tasks.spawn(witness.watch(child, ended));
+        Ok((Self { id, pid, socket, fault: None, notify, readiness, end }, segment))
+    }
+
+    /// Cleans up after the process, which was reaped.
+    pub(crate) fn ended(self, exit: Exit, was_ready: bool, is_planned: bool) {
+        self.readiness.abort();
+        runtime_dir::remove(&self.socket);
+        runtime_dir::remove(&self.notify);
+        let end = End { exit, fault: self.fault, was_ready, is_planned };
+        if self.end.send(end).is_err() {
+            tracing::error!(pid = self.pid.as_raw_pid(), "worker_output_task_ended");
+        }
+    }
+}
+
+async fn tell_ready(socket: UnixDatagram, id: WorkerId, events: mpsc::Sender<Event>) {
+    match notify::ready(&socket).await {
+        // Nobody listens only while the supervisor ends.
+        Ok(()) => drop(events.send(Event::WorkerReady(id)).await),
+        Err(error) => {
+            tracing::warn!(pool = id.pool, slot = id.slot, %error, "notify_socket_failed");
+        }
+    }
+}
+
+/// Reads what a worker prints, and tells of its end when it has said its last words.
+struct Witness {
+    id: WorkerId,
+    pid: Pid,
+    set: SetId,
+    events: mpsc::Sender<Event>,
+}
+
+impl Witness {
+    async fn watch(self, child: Child, ended: oneshot::Receiver<End>) {
+        let tail = Tail::default();
+        let source = |stream, tail| Source::Worker {
+            pool: self.id.pool.clone(),
+            slot: self.id.slot,
+            stream,
+            tail,
+        };
+        let stdout = forward(child.stdout, source("stdout", None));
+        let stderr = forward(child.stderr, source("stderr", Some(tail.clone())));
+        let reading = async { tokio::join!(stdout, stderr) };
+        tokio::pin!(reading);
+        let mut is_silent = false;
+        tokio::pin!(ended);
+        let end = loop {
+            tokio::select! {
+                _ = &mut reading, if !is_silent => is_silent = true,
+                end = &mut ended => break end,
+            }
+        };
+        if !is_silent {
+            is_silent = tokio::time::timeout(LAST_WORDS, &mut reading).await.is_ok();
+        }
+        if let Ok(end) = end {
+            self.tell(&end, &tail).await;
+        }
+        if !is_silent {
+            reading.await;
+        }
+    }
+
+    async fn tell(&self, end: &End, tail: &Tail) {
+        let WorkerId { pool, slot, generation } = &self.id;
+        let pid = self.pid.as_raw_pid();
+        let (exit, stderr) = (end.exit.to_string(), tail.text());
+        let reason = end.fault.as_deref().unwrap_or_default();
+        if end.is_planned {
+            tracing::info!(pool, slot, generation, pid, exit, "worker_exited");
+        } else {
+            tracing::warn!(pool, slot, generation, pid, exit, reason, stderr, "worker_exited");
+        }
+        let parts = [reason, &exit, &stderr];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let story = format!("pool {pool:?}, worker {slot}: {}", parts.join(": "));
+        let event = Event::WorkerTold { set: self.set, story, was_ready: end.was_ready };
+        // Nobody listens only while the supervisor ends.
+        drop(self.events.send(event).await);
+    }
+}
+
+fn plan(id: &WorkerId, model: &Model<'_>) -> Plan {
+    Plan {
+        parent: rustix::process::getpid().as_raw_pid(),
+        identity: model.identity.cloned(),
+        directory: model.config.directory.clone(),
+        listens: true,
+        command: command(id, model.config),
+    }
+}
+
+/// The command, with what it may name in braces filled in.
+fn command(id: &WorkerId, config: &PoolConfig) -> Vec<String> {
+    let fill = |part: &String| {
+        part.replace("{pool}", &id.pool)
+            .replace("{slot}", &id.slot.to_string())
+            .replace("{threads}", &config.threads.to_string())
+            .replace("{concurrency}", &config.concurrency.to_string())
+    };
+    config.command.iter().map(fill).collect()
+}
+
+fn environment(
+    id: &WorkerId,
+    model: &Model<'_>,
+    notify: &std::path::Path,
+) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    if let Some(identity) = model.identity {
+        variables.extend(identity.environment().map(|(name, value)| (name.to_owned(), value)));
+    }
+    variables.extend(model.config.environment.clone());
+    let own = [
+        ("NOTIFY_SOCKET", notify.to_string_lossy().into_owned()),
+        ("OSTLER_POOL", id.pool.clone()),
+        ("OSTLER_SLOT", id.slot.to_string()),
+        ("OSTLER_GENERATION", id.generation.to_string()),
+        ("OSTLER_THREADS", model.config.threads.to_string()),
+        ("OSTLER_CONCURRENCY", model.config.concurrency.to_string()),
+    ];
+    variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ostler_conf::Config;
+
+    use super::*;
+
+    #[test]
+    fn braces_in_the_command_are_filled_in() {
+        let config = pool(
+            "command = ['gunicorn', '-w', '1', '--threads={threads}', '{pool}-{slot}', \
+             '{concurrency}', '{other}']\nthreads = 3\nconcurrency = 7",
+        );
+        let expected = ["gunicorn", "-w", "1", "--threads=3", "web-2", "7", "{other}"];
+        assert_eq!(command(&id(), &config), expected);
+    }
+
+    #[test]
+    fn the_environment_says_who_the_worker_is_whatever_is_configured() {
+        let config =
+            pool("command = ['a']\nthreads = 3\nenvironment = { A = 'b', OSTLER_SLOT = '9' }");
+        let model = Model { set: SetId(1), config: &config, identity: None };
+        let variables = environment(&id(), &model, Path::new("/run/notify"));
+        let expected = [
+            ("A", "b"),
+            ("NOTIFY_SOCKET", "/run/notify"),
+            ("OSTLER_CONCURRENCY", "3"),
+            ("OSTLER_GENERATION", "5"),
+            ("OSTLER_POOL", "web"),
+            ("OSTLER_SLOT", "2"),
+            ("OSTLER_THREADS", "3"),
+        ];
+        let found: Vec<_> =
+            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(found, expected);
+    }
+
+    fn id() -> WorkerId {
+        WorkerId { pool: "web".to_owned(), slot: 2, generation: 5 }
+    }
+
+    fn pool(toml: &str) -> PoolConfig {
+        let text = format!("[pool.web]\n{toml}\n");
+        let mut config = Config::parse(&text, Path::new("/etc/ostler.toml")).unwrap();
+        config.pools.remove("web").unwrap()
+    }
+}

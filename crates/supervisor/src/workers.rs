@@ -1,0 +1,116 @@
+//! All workers: the sets in force, those that start beside them, and those that end.
+
+use std::time::Instant;
+
+use ostler_conf::PoolConfig;
+use ostler_policy::worker::WorkerEvent;
+use ostler_segment::counter::Pool;
+use rustix::process::Pid;
+
+use crate::event::SetId;
+use crate::exit::Exit;
+use crate::identity::{Identity, IdentityError};
+use crate::machinery::Machinery;
+use crate::message::WorkerId;
+use crate::worker_set::WorkerSet;
+
+/// Every set that has, or will have, a process.
+#[derive(Debug, Default)]
+pub(crate) struct Workers {
+    sets: Vec<WorkerSet>,
+    made: u64,
+}
+
+impl Workers {
+    /// Adds a set whose workers are due to start. With `is_held` they serve once released.
+    pub(crate) fn add(
+        &mut self,
+        pool: &str,
+        config: &PoolConfig,
+        is_held: bool,
+        now: Instant,
+    ) -> Result<SetId, IdentityError> {
+        let identity = Identity::of(config.user.as_deref())?;
+        self.made += 1;
+        let id = SetId(self.made);
+        let set = WorkerSet::new(id, pool, config, identity, now);
+        self.sets.push(if is_held { set.hold() } else { set });
+        Ok(id)
+    }
+
+    /// Returns a set, while it is not gone.
+    pub(crate) fn get(&self, id: SetId) -> Option<&WorkerSet> {
+        self.sets.iter().find(|set| set.id == id)
+    }
+
+    /// Returns a set, while it is not gone.
+    pub(crate) fn get_mut(&mut self, id: SetId) -> Option<&mut WorkerSet> {
+        self.sets.iter_mut().find(|set| set.id == id)
+    }
+
+    /// Gives every worker an event.
+    pub(crate) fn feed(&mut self, event: WorkerEvent, now: Instant, machinery: &mut Machinery) {
+        self.sets.iter_mut().for_each(|set| set.feed(event, now, machinery));
+        self.sets.retain(|set| !set.is_gone());
+    }
+
+    /// Gives the workers of a set an event that ends them, and counts why.
+    pub(crate) fn end(
+        &mut self,
+        id: SetId,
+        event: WorkerEvent,
+        reason: Option<Pool>,
+        now: Instant,
+        machinery: &mut Machinery,
+    ) {
+        if let Some(set) = self.get_mut(id) {
+            if let Some(reason) = reason {
+                set.count(reason, machinery);
+            }
+            set.feed(event, now, machinery);
+        }
+        self.sets.retain(|set| !set.is_gone());
+    }
+
+    /// Gives one worker an event. A late message about one that is gone changes nothing.
+    pub(crate) fn feed_worker(
+        &mut self,
+        id: &WorkerId,
+        event: WorkerEvent,
+        now: Instant,
+        machinery: &mut Machinery,
+    ) {
+        let found = self.sets.iter_mut().any(|set| set.feed_worker(id, event, now, machinery));
+        if !found {
+            tracing::debug!(pool = id.pool, slot = id.slot, ?event, "worker_unknown");
+        }
+    }
+
+    /// Notes that a worker did not answer its warm-up requests, which ends it.
+    pub(crate) fn warm_failed(
+        &mut self,
+        id: &WorkerId,
+        fault: &str,
+        now: Instant,
+        machinery: &mut Machinery,
+    ) {
+        self.sets.iter_mut().for_each(|set| set.blame(id, fault));
+        self.feed_worker(id, WorkerEvent::WarmFailed, now, machinery);
+    }
+
+    /// Notes the end of a process, if it is a worker.
+    pub(crate) fn exited(&mut self, pid: Pid, exit: Exit, now: Instant, machinery: &mut Machinery) {
+        let _is_worker = self.sets.iter_mut().any(|set| set.exited(pid, exit, now, machinery));
+        self.sets.retain(|set| !set.is_gone());
+    }
+
+    /// Returns all processes.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.sets.iter().flat_map(WorkerSet::pids)
+    }
+
+    /// Returns when time changes something.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.sets.iter().filter_map(WorkerSet::due).min()
+    }
+}

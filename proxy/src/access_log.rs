@@ -1,0 +1,249 @@
+//! The access log: one line a request.
+//!
+//! Lines are gathered on each event loop and written by a thread of their own, so that a slow
+//! disk or a reader that has stopped never holds up a request. When that thread is too far
+//! behind, lines are dropped and counted.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ostler_conf::AccessFormat;
+use ostler_policy::http::head::RequestHead;
+
+use crate::clock;
+use crate::entry::Entry;
+
+/// Lines of one event loop that are handed over at once.
+const GATHER_BYTES: usize = 32 * 1024;
+/// Batches that may wait for the disk: 32 MiB of lines at the most.
+const BATCHES: usize = 1024;
+/// How long a line waits for others.
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+thread_local! {
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where lines are handed over.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    writer: SyncSender<Batch>,
+    /// Batches dropped because the writer was behind.
+    dropped: AtomicU64,
+}
+
+/// What the writer is given.
+#[derive(Debug)]
+enum Batch {
+    Lines(Vec<u8>),
+    File(OwnedFd),
+    /// Says when everything before was written.
+    Flush(SyncSender<()>),
+}
+
+/// The parts of a line that are not in the entry.
+#[derive(Debug)]
+pub(crate) struct Line<'l> {
+    /// The request line.
+    pub(crate) request: &'l str,
+    pub(crate) head: Option<RequestHead<'l>>,
+    /// Bytes sent.
+    pub(crate) sent: u64,
+}
+
+impl AccessLog {
+    /// Starts the writer; lines go to standard output until a file is given.
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let (writer, batches) = sync_channel(BATCHES);
+        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&batches))?;
+        Ok(Self { writer, dropped: AtomicU64::new(0) })
+    }
+
+    /// Writes to another file from here on.
+    pub(crate) fn set_file(&self, file: OwnedFd) {
+        // The writer ends only with the process.
+        if self.writer.send(Batch::File(file)).is_err() {
+            tracing::error!("access_log_writer_gone");
+        }
+    }
+
+    /// Adds the line of a request that has ended.
+    pub(crate) fn write(&self, format: AccessFormat, entry: &Entry, line: &Line<'_>) {
+        let is_full = GATHERED.with_borrow_mut(|gathered| {
+            append(gathered, format, entry, line);
+            GATHER_BYTES <= gathered.len()
+        });
+        if is_full {
+            self.hand_over();
+        }
+    }
+
+    /// Hands over what this event loop has gathered.
+    pub(crate) fn hand_over(&self) {
+        let lines = GATHERED.take();
+        if !lines.is_empty() && self.writer.try_send(Batch::Lines(lines)).is_err() {
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            if dropped.is_power_of_two() {
+                tracing::error!(dropped, "access_log_lines_dropped");
+            }
+        }
+    }
+
+    /// Waits until everything that was handed over is written.
+    pub(crate) fn flush(&self) {
+        let (written, is_written) = sync_channel(1);
+        let is_asked = self.writer.send(Batch::Flush(written)).is_ok();
+        if is_asked && is_written.recv_timeout(Duration::from_secs(5)).is_err() {
+            tracing::error!("access_log_not_flushed");
+        }
+    }
+}
+
+/// The writer: ends when nobody can send any more.
+fn write_all(batches: &Receiver<Batch>) {
+    let mut file: Option<File> = None;
+    while let Ok(batch) = batches.recv() {
+        match batch {
+            Batch::File(given) => file = Some(File::from(given)),
+            Batch::Flush(written) => drop(written.try_send(())),
+            Batch::Lines(lines) => {
+                let outcome = match &mut file {
+                    Some(file) => file.write_all(&lines),
+                    None => std::io::stdout().lock().write_all(&lines),
+                };
+                if let Err(error) = outcome {
+                    tracing::error!(%error, "access_log_write_failed");
+                }
+            }
+        }
+    }
+}
+
+fn append(out: &mut Vec<u8>, format: AccessFormat, entry: &Entry, line: &Line<'_>) {
+    let field = |name: &str| line.head.and_then(|head| head.value(name)).unwrap_or(b"-");
+    match format {
+        AccessFormat::Json => return append_json(out, entry, line),
+        AccessFormat::Common | AccessFormat::Combined | AccessFormat::Extended => {}
+    }
+    let time = clf_time();
+    out.extend_from_slice(entry.client.as_bytes());
+    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(time.as_bytes());
+    out.extend_from_slice(b"] ");
+    append_quoted(out, line.request.as_bytes());
+    out.extend_from_slice(format!(" {} {}", entry.status, line.sent).as_bytes());
+    if format != AccessFormat::Common {
+        for name in ["referer", "user-agent"] {
+            out.push(b' ');
+            append_quoted(out, field(name));
+        }
+    }
+    if format == AccessFormat::Extended {
+        let reason = entry.reason.map_or("-", |reason| reason.word());
+        let pool = if entry.pool.is_empty() { "-" } else { &entry.pool };
+        let (queue, run) = (entry.queued.as_secs_f64(), entry.ran.as_secs_f64());
+        let id = &entry.id;
+        let extension =
+            format!(" reason={reason} pool={pool} queue={queue:.6} run={run:.6} id={id}");
+        out.extend_from_slice(extension.as_bytes());
+    }
+    out.push(b'\n');
+}
+
+fn append_json(out: &mut Vec<u8>, entry: &Entry, line: &Line<'_>) {
+    let field = |name: &str| {
+        line.head.and_then(|head| head.value(name)).map(|value| String::from_utf8_lossy(value))
+    };
+    let line = serde_json::json!({
+        "time": Timestamp::now().to_string(),
+        "client": entry.client,
+        "request": line.request,
+        "host": field("host"),
+        "status": entry.status,
+        "bytes_sent": line.sent,
+        "referer": field("referer"),
+        "user_agent": field("user-agent"),
+        "site": entry.site,
+        "pool": entry.pool,
+        "reason": entry.reason.map(|reason| reason.word()),
+        "queue_s": entry.queued.as_secs_f64(),
+        "run_s": entry.ran.as_secs_f64(),
+        "duration_s": clock::now().saturating_duration_since(entry.started).as_secs_f64(),
+        "id": entry.id,
+    });
+    out.extend_from_slice(line.to_string().as_bytes());
+    out.push(b'\n');
+}
+
+/// `23/Nov/2026:13:02:11 +0000`, formatted once a second on each thread.
+fn clf_time() -> String {
+    thread_local! {
+        static CACHED: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let second = clock::unix_now().as_secs();
+    CACHED.with_borrow_mut(|(cached, text)| {
+        if *cached != second {
+            *text = Timestamp::now().strftime("%d/%b/%Y:%H:%M:%S +0000").to_string();
+            *cached = second;
+        }
+        text.clone()
+    })
+}
+
+/// Quotes as httpd does: nothing a client sends can end the field or the line.
+fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b' '..=b'~' => out.push(byte),
+            byte => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    fn written(format: AccessFormat) -> String {
+        let mut entry = Entry::begin("42".to_owned());
+        entry.client = "192.0.2.1".to_owned();
+        entry.pool = "web".to_owned();
+        entry.queued = Duration::from_millis(5);
+        entry.fail(503, Reason::QueueFull);
+        let line = Line { request: "GET /\"a\n HTTP/1.1", head: None, sent: 7 };
+        let mut out = Vec::new();
+        append(&mut out, format, &entry, &line);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn nothing_a_client_sends_can_forge_a_line() {
+        let line = written(AccessFormat::Common);
+        assert!(line.ends_with("] \"GET /\\\"a\\x0a HTTP/1.1\" 503 7\n"), "{line}");
+        assert_eq!(line.lines().count(), 1);
+    }
+
+    #[test]
+    fn the_extended_format_says_why_and_where() {
+        let line = written(AccessFormat::Extended);
+        let end = "\"-\" \"-\" reason=queue-full pool=web queue=0.005000 run=0.000000 id=42\n";
+        assert!(line.ends_with(end), "{line}");
+    }
+
+    #[test]
+    fn json_lines_parse() {
+        let line: serde_json::Value = serde_json::from_str(&written(AccessFormat::Json)).unwrap();
+        assert_eq!(line["reason"], "queue-full");
+        assert_eq!(line["request"], "GET /\"a\n HTTP/1.1");
+    }
+}

@@ -1,0 +1,174 @@
+//! A request's body as it comes from the client, with its limits.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use ostler_policy::http::body::BodyDecoder;
+use ostler_policy::http::chunked::ChunkError;
+use ostler_policy::http::framing::Framing;
+
+use crate::clock;
+use crate::connection::Client;
+
+/// `timeouts.body-min-rate` is averaged over this.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+const READ_BYTES: usize = 16 * 1024;
+
+/// Why a body could not be received.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// It is larger than the limit of its route.
+    #[error("the body is larger than its limit")]
+    TooLarge,
+    /// Nothing came for `timeouts.body-idle`, or it came slower than `timeouts.body-min-rate`.
+    #[error("the body came too slowly")]
+    Timeout,
+    /// Its chunked coding is malformed.
+    #[error(transparent)]
+    Malformed(#[from] ChunkError),
+    /// The client left.
+    #[error("the client left")]
+    Left(#[source] Option<io::Error>),
+}
+
+/// The limits of one body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Between two reads.
+    pub(crate) idle: Duration,
+    /// Bytes a second, averaged; 0: no minimum.
+    pub(crate) min_rate: u64,
+}
+
+/// The body of one request.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    decoder: BodyDecoder,
+    limits: BodyLimits,
+    /// Bytes of data received so far.
+    pub(crate) received: u64,
+    /// Whether the client waits for `100 Continue` before it sends anything.
+    awaits_continue: bool,
+    is_complete: bool,
+    rate: Option<Rate>,
+}
+
+#[derive(Debug)]
+struct Rate {
+    since: Instant,
+    bytes: u64,
+}
+
+impl RequestBody {
+    /// The body of a request whose head was read. Its size is limited once the route is known.
+    pub(crate) fn new(framing: Framing, limits: BodyLimits, awaits_continue: bool) -> Self {
+        let decoder = BodyDecoder::new(framing);
+        let is_complete = decoder.is_empty();
+        Self { decoder, limits, received: 0, awaits_continue, is_complete, rate: None }
+    }
+
+    /// Limits the size of the body.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` when its stated length already is.
+    pub(crate) fn limit(&mut self, size: u64) -> Result<(), BodyError> {
+        self.limits.size = size;
+        match self.decoder {
+            BodyDecoder::Length(length) if size < length => Err(BodyError::TooLarge),
+            BodyDecoder::Length(_) | BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => Ok(()),
+        }
+    }
+
+    /// Whether all of it was received.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Collects the body in memory until it is complete or `enough` bytes are there.
+    ///
+    /// # Errors
+    ///
+    /// What [`BodyError`] says.
+    pub(crate) async fn collect(
+        &mut self,
+        client: &mut Client<'_>,
+        enough: usize,
+    ) -> Result<Vec<u8>, BodyError> {
+        let mut collected = Vec::new();
+        while !self.is_complete && collected.len() < enough {
+            self.read(client, &mut collected).await?;
+        }
+        Ok(collected)
+    }
+
+    /// Appends what came next to `into`: at least one byte, unless the body is complete.
+    ///
+    /// # Errors
+    ///
+    /// What [`BodyError`] says.
+    pub(crate) async fn read(
+        &mut self,
+        client: &mut Client<'_>,
+        into: &mut Vec<u8>,
+    ) -> Result<(), BodyError> {
+        while !self.is_complete {
+            let step = self.decoder.step(&client.input)?;
+            let data = client.input.get(step.consumed - step.data..step.consumed);
+            into.extend_from_slice(data.unwrap_or_default());
+            client.input.drain(..step.consumed);
+            self.is_complete = step.is_end;
+            self.received = self.received.saturating_add(step.data as u64);
+            if self.limits.size < self.received {
+                return Err(BodyError::TooLarge);
+            }
+            if 0 < step.data {
+                return self.check_rate(step.data as u64);
+            }
+            if !self.is_complete {
+                self.receive(client).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, client: &mut Client<'_>) -> Result<(), BodyError> {
+        if self.awaits_continue && client.input.is_empty() {
+            self.awaits_continue = false;
+            client.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            client.flush().await.map_err(|error| BodyError::Left(Some(error)))?;
+        }
+        client.input.reserve(READ_BYTES);
+        let read = client.transport.read(&mut client.input);
+        match client.deadline.run(clock::now() + self.limits.idle, read).await {
+            Ok(Ok(0)) => Err(BodyError::Left(None)),
+            Ok(Ok(count)) => {
+                client.received += count as u64;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(BodyError::Left(Some(error))),
+            Err(_elapsed) => Err(BodyError::Timeout),
+        }
+    }
+
+    /// Holds every whole window against the minimum.
+    fn check_rate(&mut self, bytes: u64) -> Result<(), BodyError> {
+        if self.limits.min_rate == 0 {
+            return Ok(());
+        }
+        let now = clock::now();
+        let rate = self.rate.get_or_insert(Rate { since: now, bytes: 0 });
+        rate.bytes = rate.bytes.saturating_add(bytes);
+        if now.saturating_duration_since(rate.since) < RATE_WINDOW {
+            return Ok(());
+        }
+        let least = self.limits.min_rate.saturating_mul(RATE_WINDOW.as_secs());
+        if rate.bytes < least {
+            return Err(BodyError::Timeout);
+        }
+        *rate = Rate { since: now, bytes: 0 };
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! What can be typed after `ostler`, and the exit codes.
+//!
+//! Parsing only: `command` does what was asked.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// How a command ended (`sysexits.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExitStatus {
+    /// Done.
+    Done,
+    /// The command line is wrong.
+    Usage,
+    /// A bug of ours.
+    Bug,
+    /// The system refused something, or the supervisor does not answer.
+    System,
+    /// The configuration is wrong, or cannot be put in force.
+    Config,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(exit_status: ExitStatus) -> Self {
+        Self::from(match exit_status {
+            ExitStatus::Done => 0,
+            ExitStatus::Usage => 64,
+            ExitStatus::Bug => 70,
+            ExitStatus::System => 71,
+            ExitStatus::Config => 78,
+        })
+    }
+}
+
+/// Reverse proxy and application server.
+#[derive(Debug, Parser)]
+#[command(name = "ostler", version, about, disable_help_subcommand = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    subcommand: Ask,
+}
+
+/// What is asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ask {
+    /// Runs in the foreground
+    Run {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Run the proxy and pools as root where the configuration names no user
+        #[arg(long)]
+        allow_root: bool,
+    },
+    /// Checks the configuration and prints every error
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Prints the effective configuration: each key's value and where it came from
+    Config {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Print keys that have their default value, too
+        #[arg(long)]
+        defaults: bool,
+    },
+    /// Puts the configuration in force; returns when it is, or when it cannot be
+    Reload {
+        #[command(flatten)]
+        target: Target,
+        /// Reload even if every listener would be closed or every pool removed
+        #[arg(long)]
+        force: bool,
+    },
+    /// Finishes the requests that were accepted, then ends; returns when it has
+    Stop {
+        #[command(flatten)]
+        target: Target,
+        /// End at once
+        #[arg(long)]
+        now: bool,
+    },
+    /// Prints one snapshot of the scoreboard
+    Status {
+        #[command(flatten)]
+        target: Target,
+        /// Print JSON
+        #[arg(long, conflicts_with = "auto")]
+        json: bool,
+        /// Print the plain-text fields of `mod_status`
+        #[arg(long)]
+        auto: bool,
+    },
+    /// The proxy process.
+    #[command(hide = true)]
+    Proxy,
+    /// The stub that becomes a worker.
+    #[command(hide = true)]
+    ExecWorker {
+        /// What to become.
+        plan: String,
+    },
+    /// The process that ends all others when the supervisor is gone.
+    #[command(hide = true)]
+    Guard,
+}
+
+/// Which configuration.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration file [default: /etc/ostler/ostler.toml; where that does not exist and the
+    /// user is not root, conf/ostler.toml]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+/// Which running supervisor.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Target {
+    #[command(flatten)]
+    pub(crate) file: ConfigFile,
+    /// The control socket [default: that of the configuration]
+    #[arg(long, value_name = "PATH", conflicts_with = "path")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// Returns the file asked for, or the default one.
+    pub(crate) fn path(&self) -> PathBuf {
+        let is_root = rustix::process::geteuid().is_root();
+        self.path.clone().unwrap_or_else(|| {
+            let system = PathBuf::from("/etc/ostler/ostler.toml");
+            if is_root || system.exists() { system } else { PathBuf::from("conf/ostler.toml") }
+        })
+    }
+}
+
+/// Parses the command line of this process. On error everything was said.
+pub(crate) fn parse() -> Result<Ask, ExitStatus> {
+    parse_from(std::env::args_os())
+}
+
+fn parse_from(
+    arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+) -> Result<Ask, ExitStatus> {
+    match CommandLine::try_parse_from(arguments) {
+        Ok(line) => Ok(line.subcommand),
+        Err(error) => {
+            let printed = error.print();
+            let is_usage = error.use_stderr();
+            Err(match printed {
+                Err(_) => ExitStatus::System,
+                Ok(()) if is_usage => ExitStatus::Usage,
+                Ok(()) => ExitStatus::Done,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn help_and_version_end_well_and_mistakes_are_usage_errors() {
+        check(&["--help"], ExitStatus::Done);
+        check(&["--version"], ExitStatus::Done);
+        check(&["run", "--help"], ExitStatus::Done);
+        check(&[], ExitStatus::Usage);
+        check(&["rnu"], ExitStatus::Usage);
+        check(&["run", "--port", "80"], ExitStatus::Usage);
+        check(&["status", "--json", "--auto"], ExitStatus::Usage);
+        check(&["stop", "-c", "a.toml", "--socket", "b.sock"], ExitStatus::Usage);
+    }
+
+    #[test]
+    fn a_named_file_wins_over_the_default() {
+        let file = ConfigFile { path: Some("a.toml".into()) };
+        assert_eq!(file.path(), PathBuf::from("a.toml"));
+    }
+
+    #[track_caller]
+    fn check(arguments: &[&str], expected: ExitStatus) {
+        let all = std::iter::once("ostler").chain(arguments.iter().copied());
+        assert_eq!(parse_from(all).unwrap_err(), expected, "{arguments:?}");
+    }
+}

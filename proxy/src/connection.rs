@@ -1,0 +1,307 @@
+//! One client connection: from its first byte to its close.
+//!
+//! Idle, it is *parked*: a small future and the socket, no buffer. Bytes wake it into a burst of
+//! requests, one after the other in the order sent; when the client pauses, it is parked again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ostler_policy::forwarded::Peer;
+use ostler_policy::http::RequestInvalid;
+use ostler_policy::http::head::{HeadEnd, HeadIndex, HeadLimits, HeadScan};
+use ostler_segment::counter::Server as Counter;
+
+use crate::clock;
+use crate::deadline::Deadline;
+use crate::idle::Parked;
+use crate::listener::{Listener, Place};
+use crate::request;
+use crate::respond::RequestError;
+use crate::shared::{Activity, Phase, Shared};
+use crate::transport::Transport;
+
+/// How long a connection waits for the next request with its buffers at hand. Most clients that
+/// send another at once do so within it; 10,000 idle connections must not hold 160 MB.
+const HOT_WAIT: Duration = Duration::from_millis(100);
+const READ_BYTES: usize = 16 * 1024;
+/// What is read and dropped before a connection with an unread body closes: long enough for the
+/// client to read the answer instead of a reset (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) transport: Transport,
+    pub(crate) peer: Peer,
+    pub(crate) peer_address: Option<SocketAddr>,
+    pub(crate) listener: Arc<Listener>,
+    /// Its place under `server.max-connections`; none on the status listener.
+    pub(crate) place: Option<Place>,
+    pub(crate) event_loop: usize,
+}
+
+/// The client's side of a connection during a burst of requests.
+#[derive(Debug)]
+pub(crate) struct Client<'c> {
+    pub(crate) shared: &'c Arc<Shared>,
+    pub(crate) listener: &'c Listener,
+    pub(crate) peer: Peer,
+    pub(crate) event_loop: usize,
+    pub(crate) transport: &'c mut Transport,
+    /// Bytes received and not yet used.
+    pub(crate) input: Vec<u8>,
+    /// Bytes to be sent.
+    pub(crate) out: Vec<u8>,
+    pub(crate) deadline: Deadline,
+    /// The timer of an exchange, once one was needed.
+    pub(crate) timer: Option<Deadline>,
+    /// `timeouts.write-idle`.
+    pub(crate) write_idle: Duration,
+    /// Bytes received, and sent, since the request began.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
+impl Client<'_> {
+    /// Sends what is in `out`.
+    ///
+    /// # Errors
+    ///
+    /// When the client left, or took nothing for `timeouts.write-idle`.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        while written < self.out.len() {
+            let before = written;
+            let at = clock::now() + self.write_idle;
+            let write = self.transport.write_all(&self.out, &mut written);
+            match self.deadline.run(at, write).await {
+                Ok(outcome) => outcome?,
+                Err(_elapsed) if before < written => {}
+                Err(_elapsed) => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        self.sent += written as u64;
+        self.out.clear();
+        Ok(())
+    }
+}
+
+/// What a burst of requests ends in.
+#[derive(Debug, PartialEq, Eq)]
+enum Burst {
+    /// The client pauses, since this moment.
+    Pause(Instant),
+    /// The connection is over.
+    Over(Counter),
+}
+
+/// How the connection goes on after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With the next request.
+    Keep,
+    /// It closes, for the reason that is counted.
+    Close(Counter),
+    /// It closes after an answer whose request was not read to its end.
+    Linger,
+    /// The answer is truncated: the client must notice.
+    Abort,
+}
+
+/// Serves a connection until it is over.
+pub(crate) async fn serve(shared: Arc<Shared>, mut connection: Connection) {
+    let _open = Activity::begin(connection.place.is_some().then_some(&shared.gauges.open));
+    let mut served = 0;
+    let mut idle_since = None;
+    let cause = loop {
+        match park(&shared, &connection, idle_since).await {
+            Ok(()) => {}
+            Err(cause) => break cause,
+        }
+        // On the heap, so that a parked connection does not carry the burst's state around.
+        match Box::pin(burst(&shared, &mut connection, &mut served)).await {
+            Burst::Pause(since) => idle_since = Some(since),
+            Burst::Over(cause) => break cause,
+        }
+    };
+    if connection.place.is_some() {
+        shared.counters.add(cause, 1);
+    }
+}
+
+/// Waits for the first byte of a request, without buffers: of the next one until the idle
+/// time-out, of the first one as long as a head may take.
+async fn park(
+    shared: &Shared,
+    connection: &Connection,
+    idle_since: Option<Instant>,
+) -> Result<(), Counter> {
+    let _idle = Activity::idle(shared, connection);
+    let until = match idle_since {
+        Some(since) => since + connection.listener.keepalive().idle_timeout,
+        None => clock::now() + shared.live.load().config.timeouts.head,
+    };
+    let evictable = Parked::enter(&shared.parked, connection.place.is_some());
+    let mut phase = shared.phase.subscribe();
+    let closing = async {
+        // An error means that the process ends.
+        phase.wait_for(|&phase| phase == Phase::Draining).await.is_ok()
+    };
+    let cause = tokio::select! {
+        biased;
+        outcome = connection.transport.readable() => {
+            return outcome.map_err(|_broken| Counter::ClosedError);
+        }
+        () = evictable.evicted() => Counter::ClosedPressure,
+        _ = closing => Counter::ClosedDrain,
+        () = tokio::time::sleep_until(until.into()) => Counter::ClosedIdleTimeout,
+    };
+    // What is in the receive buffer by now is still served.
+    if has_bytes(&connection.transport) { Ok(()) } else { Err(cause) }
+}
+
+/// Whether the kernel holds bytes that were not read yet.
+fn has_bytes(transport: &Transport) -> bool {
+    matches!(rustix::io::ioctl_fionread(transport), Ok(1..))
+}
+
+/// Serves requests until the client pauses or the connection is over.
+async fn burst(shared: &Arc<Shared>, connection: &mut Connection, served: &mut u32) -> Burst {
+    let mut index = HeadIndex::default();
+    let mut head = Vec::new();
+    let mut client = Client {
+        shared,
+        listener: &connection.listener,
+        peer: connection.peer,
+        event_loop: connection.event_loop,
+        transport: &mut connection.transport,
+        input: Vec::with_capacity(READ_BYTES),
+        out: Vec::new(),
+        deadline: Deadline::new(clock::now() + HOT_WAIT),
+        timer: None,
+        write_idle: shared.live.load().config.timeouts.write_idle,
+        received: 0,
+        sent: 0,
+    };
+    loop {
+        let limits = shared.live.load().head_limits;
+        let paused = clock::now();
+        let end = match read_head(&mut client, &limits).await {
+            Ok(Some(end)) => end,
+            Ok(None) => return Burst::Pause(paused),
+            Err(NoHead::Closed) => return Burst::Over(Counter::ClosedClient),
+            Err(NoHead::Broken) => return Burst::Over(Counter::ClosedError),
+            Err(NoHead::Refused(error)) => return refuse(&mut client, &error).await,
+        };
+        *served = served.saturating_add(1);
+        take_head(&mut client.input, &mut head, end);
+        client.received = head.len() as u64;
+        client.sent = 0;
+        let ending = match index.parse(&head, &limits) {
+            Ok(()) => request::handle(&mut client, index.head(&head), *served).await,
+            Err(invalid) => return refuse(&mut client, &invalid.into()).await,
+        };
+        match ending {
+            Ending::Keep => {}
+            Ending::Close(cause) => return close(&mut client, cause).await,
+            Ending::Linger => return linger(&mut client).await,
+            Ending::Abort => {
+                client.transport.reset_on_close();
+                return Burst::Over(Counter::ClosedError);
+            }
+        }
+    }
+}
+
+/// Moves a complete head out of the input; what follows it stays.
+fn take_head(input: &mut Vec<u8>, head: &mut Vec<u8>, end: HeadEnd) {
+    head.clear();
+    head.extend_from_slice(input.get(end.start..end.end).unwrap_or_default());
+    input.drain(..end.end);
+}
+
+/// Why there is no head.
+enum NoHead {
+    /// The client closed between two requests.
+    Closed,
+    /// The connection broke.
+    Broken,
+    /// What came is refused.
+    Refused(RequestError),
+}
+
+/// Reads until a head is complete; `None` when the client pauses before its first byte.
+async fn read_head(
+    client: &mut Client<'_>,
+    limits: &HeadLimits,
+) -> Result<Option<HeadEnd>, NoHead> {
+    let mut scan = HeadScan::default();
+    let mut begun = (!client.input.is_empty()).then(clock::now);
+    let head_timeout = client.shared.live.load().config.timeouts.head;
+    loop {
+        if !client.input.is_empty() {
+            let found = scan.advance(&client.input, limits);
+            let found = found.map_err(|invalid| NoHead::Refused(invalid.into()))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        let until = match begun {
+            Some(begun) => begun + head_timeout,
+            None => clock::now() + HOT_WAIT.min(client.listener.keepalive().idle_timeout),
+        };
+        client.input.reserve(READ_BYTES);
+        let read = client.transport.read(&mut client.input);
+        match (client.deadline.run(until, read).await, begun) {
+            (Ok(Ok(0)), None) => return Err(NoHead::Closed),
+            (Ok(Ok(0)), Some(_)) => return Err(NoHead::Refused(RequestError::Cut)),
+            (Ok(Ok(_)), None) => begun = Some(clock::now()),
+            (Ok(Ok(_)), Some(_)) => {}
+            (Ok(Err(_)), _) => return Err(NoHead::Broken),
+            (Err(_elapsed), None) => return Ok(None),
+            (Err(_elapsed), Some(_)) => return Err(NoHead::Refused(RequestError::HeadTimeout)),
+        }
+    }
+}
+
+/// Answers what never became a request, and closes.
+async fn refuse(client: &mut Client<'_>, error: &RequestError) -> Burst {
+    let line = client.input.split(|&byte| byte == b'\r' || byte == b'\n').next();
+    let line = line.unwrap_or_default().to_vec();
+    request::refuse_head(client, &line, error).await;
+    linger(client).await
+}
+
+async fn close(client: &mut Client<'_>, cause: Counter) -> Burst {
+    // Bytes that were received and not read would turn the close into a reset.
+    if has_bytes(client.transport) || !client.input.is_empty() {
+        linger(client).await;
+    }
+    Burst::Over(cause)
+}
+
+/// Says that nothing more comes, and drops what the client still sends for a while.
+async fn linger(client: &mut Client<'_>) -> Burst {
+    client.transport.end_writing();
+    let until = clock::now() + LINGER;
+    let mut dropped = 0;
+    while dropped < LINGER_BYTES && clock::now() < until {
+        client.input.clear();
+        let read = client.transport.read(&mut client.input);
+        match client.deadline.run(until, read).await {
+            Ok(Ok(count @ 1..)) => dropped += count,
+            Ok(Ok(0) | Err(_)) | Err(_) => break,
+        }
+    }
+    Burst::Over(Counter::ClosedError)
+}
+
+impl From<RequestInvalid> for RequestError {
+    fn from(invalid: RequestInvalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+

@@ -1,0 +1,162 @@
+//! Accepts connections, as many as there are places for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ostler_conf::KeepaliveConfig;
+use ostler_policy::forwarded::Peer;
+use ostler_segment::counter::Server as Counter;
+use ostler_supervisor::message::ListenerRole;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::connection::{self, Connection};
+use crate::shared::Shared;
+use crate::transport::Transport;
+
+/// How long accepting pauses when the process or the machine is out of descriptors: others
+/// close meanwhile, and the log is not flooded.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener's settings, shared by its sockets.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) name: String,
+    pub(crate) role: ListenerRole,
+    keepalive: ArcSwap<KeepaliveConfig>,
+    is_open: watch::Sender<bool>,
+}
+
+/// A place under `server.max-connections`.
+pub(crate) type Place = OwnedSemaphorePermit;
+
+impl Listener {
+    /// A listener that accepts until it is closed.
+    pub(crate) fn new(name: String, role: ListenerRole, keepalive: KeepaliveConfig) -> Self {
+        let keepalive = ArcSwap::from_pointee(keepalive);
+        Self { name, role, keepalive, is_open: watch::Sender::new(true) }
+    }
+
+    /// The keep-alive policy in force.
+    pub(crate) fn keepalive(&self) -> Arc<KeepaliveConfig> {
+        self.keepalive.load_full()
+    }
+
+    /// Changes the keep-alive policy.
+    pub(crate) fn set_keepalive(&self, keepalive: KeepaliveConfig) {
+        self.keepalive.store(Arc::new(keepalive));
+    }
+
+    /// Stops accepting: its sockets are closed, accepted connections live on.
+    pub(crate) fn close(&self) {
+        self.is_open.send_replace(false);
+    }
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Socket {
+    /// Takes over a listening socket. Called on the event loop that will accept.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be watched.
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let family = rustix::net::getsockname(&socket)?.address_family();
+        if family == rustix::net::AddressFamily::UNIX {
+            let socket = std::os::unix::net::UnixListener::from(socket);
+            socket.set_nonblocking(true)?;
+            UnixListener::from_std(socket).map(Self::Unix)
+        } else {
+            let socket = std::net::TcpListener::from(socket);
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket).map(Self::Tcp)
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Transport, Peer, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, address) = socket.accept().await?;
+                // An answer goes out in as few writes as can be; waiting to fill packets only
+                // delays the last.
+                stream.set_nodelay(true)?;
+                Ok((Transport::Tcp(stream), Peer::Ip(address.ip()), Some(address)))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                Ok((Transport::Unix(stream), Peer::Unix, None))
+            }
+        }
+    }
+}
+
+/// Accepts on one socket of a listener until it is closed.
+pub(crate) async fn accept(
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    socket: Socket,
+    event_loop: usize,
+) {
+    let mut open = listener.is_open.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = open.wait_for(|&is_open| !is_open) => return,
+            accepted = socket.accept() => accepted,
+        };
+        let (transport, peer, peer_address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                pause(&shared, &listener, &error).await;
+                continue;
+            }
+        };
+        let place = match listener.role {
+            ListenerRole::Status => None,
+            ListenerRole::Client => Some(place(&shared).await),
+        };
+        if place.is_some() {
+            shared.counters.add(Counter::AcceptedTotal, 1);
+        }
+        let listener = Arc::clone(&listener);
+        let connection = Connection { transport, peer, peer_address, listener, place, event_loop };
+        shared.tasks.spawn(connection::serve(Arc::clone(&shared), connection));
+    }
+}
+
+/// Waits for a place, and makes room by closing the oldest idle connection.
+async fn place(shared: &Shared) -> Place {
+    let places = Arc::clone(&shared.places);
+    match Arc::clone(&places).try_acquire_owned() {
+        Ok(place) => place,
+        Err(_none) => {
+            shared.parked.evict_oldest();
+            places.acquire_owned().await.expect("the semaphore of places is never closed")
+        }
+    }
+}
+
+async fn pause(shared: &Shared, listener: &Listener, error: &io::Error) {
+    let is_momentary = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    );
+    if !is_momentary {
+        if shared.complaints.is_due() {
+            let name = &listener.name;
+            tracing::error!(%name, %error, "accept_failed");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+

@@ -1,0 +1,151 @@
+//! The configuration in force, built for use: routes by listener, pools and origins by name.
+//!
+//! Immutable. A reload builds another and puts it in its place; start and reload are the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ostler_conf::{Config, OriginKind};
+use ostler_policy::http::head::{HeadLimits, MAX_FIELDS};
+use ostler_policy::route::Routes;
+
+use crate::directory::Directory;
+use crate::link::{HttpLink, Link};
+use crate::origin::ServersOrigin;
+use crate::pool::Pool;
+
+/// One configuration, ready to serve.
+#[derive(Debug)]
+pub(crate) struct LiveConfig {
+    pub(crate) config: Config,
+    pub(crate) version: u64,
+    /// When it was read, since the epoch.
+    pub(crate) loaded: Duration,
+    pub(crate) head_limits: HeadLimits,
+    /// By listener.
+    routes: BTreeMap<String, Routes>,
+    pub(crate) pools: BTreeMap<String, PoolTarget>,
+    pub(crate) origins: BTreeMap<String, Origin>,
+}
+
+/// A pool with what one configuration says of it.
+#[derive(Debug)]
+pub(crate) struct PoolTarget {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) link: Link,
+    pub(crate) queue_timeout: Duration,
+    pub(crate) response_idle: Duration,
+}
+
+/// Where an origin's responses come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    Servers(Arc<ServersOrigin>),
+    Directory(Arc<Directory>),
+}
+
+/// Why a configuration cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// The supervisor has not told of the pool.
+    #[error("pool `{0}` is not known")]
+    UnknownPool(String),
+    /// The directory of an origin cannot be opened.
+    #[error("origin `{name}`: directory {path} cannot be opened")]
+    Directory {
+        name: String,
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// An origin has nobody to ask.
+    #[error("origin `{0}` has no servers")]
+    NoServers(String),
+}
+
+impl LiveConfig {
+    /// Builds what serves `config`, with the pools that are known; `before` is what it replaces.
+    ///
+    /// # Errors
+    ///
+    /// What [`BuildError`] says; nothing was changed then.
+    pub(crate) fn build(
+        config: Config,
+        (version, loaded): (u64, Duration),
+        known_pools: &BTreeMap<String, Arc<Pool>>,
+        before: Option<&Self>,
+    ) -> Result<Self, BuildError> {
+        let routes = config
+            .listeners
+            .iter()
+            .map(|listener| {
+                (listener.name.clone(), Routes::for_listener(&config, &listener.name))
+            })
+            .collect();
+        let head_limits = HeadLimits {
+            head_bytes: whole(config.limits.head_size.0),
+            fields: config.limits.head_fields.min(MAX_FIELDS),
+            target_bytes: whole(config.limits.target_size.0),
+        };
+        let pools = pools(&config, known_pools)?;
+        let origins = origins(&config, before)?;
+        Ok(Self { config, version, loaded, head_limits, routes, pools, origins })
+    }
+
+    /// The routes of a listener.
+    pub(crate) fn routes(&self, listener: &str) -> Option<&Routes> {
+        self.routes.get(listener)
+    }
+}
+
+fn pools(
+    config: &Config,
+    known: &BTreeMap<String, Arc<Pool>>,
+) -> Result<BTreeMap<String, PoolTarget>, BuildError> {
+    let build = |(name, pool): (&String, &ostler_conf::PoolConfig)| {
+        let known = known.get(name).ok_or_else(|| BuildError::UnknownPool(name.clone()))?;
+        let target = PoolTarget {
+            pool: Arc::clone(known),
+            link: Link::Http(HttpLink { keepalive: pool.worker_keepalive }),
+            queue_timeout: pool.queue_timeout,
+            response_idle: pool.response_idle,
+        };
+        Ok((name.clone(), target))
+    };
+    config.pools.iter().map(build).collect()
+}
+
+/// An origin with servers that has not changed is kept, with what is known of its servers.
+fn origins(
+    config: &Config,
+    before: Option<&LiveConfig>,
+) -> Result<BTreeMap<String, Origin>, BuildError> {
+    let build = |(name, origin): (&String, &ostler_conf::OriginConfig)| {
+        let is_same = before.is_some_and(|live| live.config.origins.get(name) == Some(origin));
+        let kept = before.and_then(|live| live.origins.get(name));
+        if let Some(Origin::Servers(servers)) = kept.filter(|_| is_same) {
+            return Ok((name.clone(), Origin::Servers(Arc::clone(servers))));
+        }
+        let built = match &origin.kind {
+            OriginKind::Directory { directory } => {
+                let opened = Directory::open(directory).map_err(|source| BuildError::Directory {
+                    name: name.clone(),
+                    path: directory.display().to_string(),
+                    source,
+                })?;
+                Origin::Directory(Arc::new(opened))
+            }
+            kind @ OriginKind::Servers { .. } => {
+                let servers = ServersOrigin::build(name, kind);
+                Origin::Servers(Arc::new(servers.ok_or_else(|| BuildError::NoServers(name.clone()))?))
+            }
+        };
+        Ok((name.clone(), built))
+    };
+    config.origins.iter().map(build).collect()
+}
+
+fn whole(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
+}

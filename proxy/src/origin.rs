@@ -1,0 +1,189 @@
+//! Origins: servers that are not ours to run, asked through `pingora-proxy`.
+//!
+//! The engine stands in for a worker: one request at a time is written to it over a pipe in this
+//! process, in HTTP/1.1, and its answer is read, checked and relayed like a worker's. So there is
+//! one relay, one keep-alive policy and one error table, and pingora has what it is good at:
+//! connections to servers, TLS, retries and balancing (`docs/decisions/0003`).
+
+mod app;
+mod resolve;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ostler_conf::{OriginHost, OriginKind, ServerUrl};
+use pingora_core::apps::HttpServerApp as _;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::configuration::ServerConf;
+use pingora_load_balancing::selection::RoundRobin;
+use pingora_load_balancing::{Backends, LoadBalancer};
+use pingora_proxy::{HttpProxy, http_proxy};
+use tokio::sync::watch;
+
+use self::app::OriginApp;
+use self::resolve::Resolver;
+use crate::exchange::{Exchange, Upstream};
+use crate::tasks::Tasks;
+
+/// What the pipe to the engine holds at most in each direction.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// How often the names of servers are resolved anew.
+pub(crate) const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+
+/// An origin with servers.
+pub(crate) struct ServersOrigin {
+    pub(crate) name: String,
+    pub(crate) servers: Vec<Server>,
+    host: OriginHost,
+    connect_timeout: Duration,
+    /// To the first byte of a response, and between two reads of its body.
+    pub(crate) idle: Duration,
+    retries: u32,
+    keeps_connections: bool,
+    balancer: LoadBalancer<RoundRobin>,
+    /// Carries the requests, and keeps idle connections to the servers.
+    engine: Arc<HttpProxy<OriginApp>>,
+    shutdown: watch::Receiver<bool>,
+    /// Held so that the engine does not believe that it is to shut down.
+    _running: watch::Sender<bool>,
+}
+
+impl fmt::Debug for ServersOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServersOrigin").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// One server of an origin.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) url: ServerUrl,
+    pub(crate) in_flight: AtomicI64,
+    pub(crate) requests_total: AtomicU64,
+    pub(crate) errors_total: AtomicU64,
+    /// Whether the last attempt to reach it failed.
+    pub(crate) is_failing: AtomicBool,
+}
+
+/// Why a request got no answer from an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum OriginFailure {
+    /// The answer broke off, or is malformed.
+    Broken,
+    /// No server could be reached.
+    Connect,
+    /// No answer in time.
+    Timeout,
+}
+
+/// Where the engine says why it failed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome(Arc<AtomicU8>);
+
+impl Outcome {
+    /// The reason for an exchange that ended without an answer.
+    pub(crate) fn failure(&self) -> OriginFailure {
+        match self.0.load(Ordering::Acquire) {
+            1 => OriginFailure::Connect,
+            2 => OriginFailure::Timeout,
+            _ => OriginFailure::Broken,
+        }
+    }
+
+    fn set(&self, failure: OriginFailure) {
+        self.0.store(failure as u8, Ordering::Release);
+    }
+}
+
+/// One request on its way through the engine.
+struct Call {
+    origin: Arc<ServersOrigin>,
+    /// The `Host` to send; `None`: the server's own.
+    host: Option<String>,
+    outcome: Outcome,
+}
+
+impl ServersOrigin {
+    /// Builds an origin from its configuration; `None` for a directory.
+    pub(crate) fn build(name: &str, kind: &OriginKind) -> Option<Self> {
+        let OriginKind::Servers {
+            servers,
+            host,
+            connect_timeout,
+            response_timeout,
+            retries,
+            max_idle_connections,
+        } = kind
+        else {
+            return None;
+        };
+        let config = ServerConf {
+            // The connections kept are counted for an engine: one an origin, for all its servers.
+            threads: 1,
+            upstream_keepalive_pool_size: max_idle_connections.saturating_mul(servers.len()).max(1),
+            max_retries: 1 + *retries as usize,
+            ..ServerConf::default()
+        };
+        let (running, shutdown) = watch::channel(false);
+        Some(Self {
+            name: name.to_owned(),
+            servers: servers.iter().cloned().map(Server::new).collect(),
+            host: host.clone(),
+            connect_timeout: *connect_timeout,
+            idle: *response_timeout,
+            retries: *retries,
+            keeps_connections: 0 < *max_idle_connections,
+            balancer: LoadBalancer::from_backends(Backends::new(Box::new(Resolver::new(servers)))),
+            engine: Arc::new(http_proxy(&Arc::new(config), OriginApp)),
+            shutdown,
+            _running: running,
+        })
+    }
+
+    /// Begins an exchange with one of the servers. Where it ends without an answer, the outcome
+    /// says why.
+    pub(crate) fn call(self: &Arc<Self>, client_host: &str, tasks: &Tasks) -> (Exchange, Outcome) {
+        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        let outcome = Outcome::default();
+        let host = match &self.host {
+            OriginHost::Server => None,
+            OriginHost::Client => Some(client_host.to_owned()),
+            OriginHost::Fixed(host) => Some(host.clone()),
+        };
+        let call = Call { origin: Arc::clone(self), host, outcome: outcome.clone() };
+        let mut session = ServerSession::new_http1(Box::new(theirs));
+        session.set_connection_user_context(Some(Box::new(call)));
+        let (engine, shutdown) = (Arc::clone(&self.engine), self.shutdown.clone());
+        tasks.spawn(async move {
+            // The pipe serves one request; whatever is given back is closed with it.
+            drop(engine.process_new_http(session, &shutdown).await);
+        });
+        (Exchange::new(Upstream::Origin(ours)), outcome)
+    }
+
+    /// Looks the servers' names up.
+    ///
+    /// # Errors
+    ///
+    /// When none of them resolves; the addresses known before stay in use.
+    pub(crate) async fn resolve(&self) -> io::Result<()> {
+        self.balancer.update().await.map_err(|error| io::Error::other(error.to_string()))
+    }
+}
+
+impl Server {
+    fn new(url: ServerUrl) -> Self {
+        Self {
+            url,
+            in_flight: AtomicI64::new(0),
+            requests_total: AtomicU64::new(0),
+            errors_total: AtomicU64::new(0),
+            is_failing: AtomicBool::new(false),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What pingora asks while it carries one request: which server, how to reach it, whether to try
+//! another.
+
+use std::any::Any;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Method;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_load_balancing::Backend;
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use super::resolve::ServerIndex;
+use super::{Call, OriginFailure, Server};
+
+/// How long an idle connection to a server is kept.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Carries requests to origins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OriginApp;
+
+/// One request inside the engine.
+#[derive(Default)]
+pub(super) struct Carried {
+    call: Option<Box<Call>>,
+    tried: Vec<Backend>,
+    /// The server that is being asked.
+    server: Option<usize>,
+}
+
+impl Carried {
+    fn call(&self) -> Result<&Call> {
+        let missing = || Error::explain(ErrorType::InternalError, "a request without its call");
+        self.call.as_deref().ok_or_else(missing)
+    }
+
+    fn server(&self) -> Option<&Server> {
+        self.call.as_ref()?.origin.servers.get(self.server?)
+    }
+
+    /// Ends the attempt that is under way.
+    fn attempt_ended(&mut self, failed: bool) {
+        if let Some(server) = self.server() {
+            server.in_flight.fetch_sub(1, Ordering::Relaxed);
+            server.is_failing.store(failed, Ordering::Relaxed);
+            if failed {
+                server.errors_total.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.server = None;
+    }
+
+    /// Chooses the next server: one that was not tried, as long as there is one.
+    fn choose(&mut self) -> Result<(HttpPeer, usize)> {
+        let call = self.call()?;
+        let origin = &call.origin;
+        let is_new = |backend: &Backend, healthy: bool| healthy && !self.tried.contains(backend);
+        let found = origin.balancer.select_with(b"", 256, is_new);
+        let found = found.or_else(|| origin.balancer.select(b"", 256));
+        let none = || Error::explain(ErrorType::ConnectNoRoute, "no address of any server is known");
+        let backend = found.ok_or_else(none)?;
+        let index = backend.ext.get::<ServerIndex>().map_or(0, |index| index.0);
+        let url = &origin.servers.get(index).ok_or_else(none)?.url;
+        let SocketAddr::Inet(address) = backend.addr else { return Err(none()) };
+        let mut peer = HttpPeer::new(address, url.tls, url.host.clone());
+        let options = &mut peer.options;
+        options.connection_timeout = Some(origin.connect_timeout);
+        options.total_connection_timeout = Some(origin.connect_timeout);
+        options.read_timeout = Some(origin.idle);
+        options.write_timeout = Some(origin.idle);
+        options.idle_timeout = Some(if origin.keeps_connections { IDLE } else { Duration::ZERO });
+        self.tried.push(backend);
+        Ok((peer, index))
+    }
+
+    /// Whether a failed attempt may be repeated: `retries`, for idempotent methods.
+    fn may_retry(&self, method: &Method) -> bool {
+        let retries = self.call.as_ref().map_or(0, |call| call.origin.retries as usize);
+        method.is_idempotent() && self.tried.len() <= retries
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for OriginApp {
+    type CTX = Carried;
+
+    fn new_ctx(&self) -> Self::CTX {
+        Carried::default()
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // None: what the origin sends is passed on as it is.
+    }
+
+    fn on_connection_reuse(
+        &self,
+        session: &mut Session,
+        carried: &mut Self::CTX,
+        call: Box<dyn Any + Send + Sync>,
+    ) {
+        carried.call = call.downcast::<Call>().ok();
+        session.set_keepalive(None);
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        carried: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
+        let (peer, index) = carried.choose()?;
+        carried.server = Some(index);
+        if let Some(server) = carried.server() {
+            server.requests_total.fetch_add(1, Ordering::Relaxed);
+            server.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Box::new(peer))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        carried: &mut Self::CTX,
+    ) -> Result<()> {
+        let call = carried.call()?;
+        let host = match (&call.host, carried.server()) {
+            (Some(host), _) => host.clone(),
+            (None, Some(server)) => server.url.authority(),
+            (None, None) => return Ok(()),
+        };
+        request.insert_header("host", host)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        _response: &mut ResponseHeader,
+        carried: &mut Self::CTX,
+    ) -> Result<()> {
+        if let Some(server) = carried.server() {
+            server.is_failing.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        carried: &mut Self::CTX,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        carried.attempt_ended(true);
+        error.set_retry(carried.may_retry(&session.req_header().method));
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        carried: &mut Self::CTX,
+        is_reused: bool,
+    ) -> Box<Error> {
+        carried.attempt_ended(true);
+        // A kept connection that the server has closed meanwhile is nobody's failure.
+        let may_repeat = !session.as_ref().retry_buffer_truncated()
+            && (carried.may_retry(&session.req_header().method)
+                || (is_reused && session.req_header().method.is_idempotent()));
+        if may_repeat {
+            error.retry.decide_reuse(is_reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        _session: &mut Session,
+        error: &Error,
+        carried: &mut Self::CTX,
+    ) -> FailToProxy {
+        if let Some(call) = &carried.call {
+            call.outcome.set(failure(error.etype()));
+        }
+        // Nothing is written: the pipe closes, and the proxy's own table answers.
+        FailToProxy { error_code: 0, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, _session: &mut Session, error: Option<&Error>, carried: &mut Self::CTX) {
+        carried.attempt_ended(error.is_some());
+        if let (Some(error), Some(call)) = (error, &carried.call) {
+            tracing::debug!(origin = %call.origin.name, %error, "origin_failed");
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
+        true
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "pingora's list of errors is open")]
+fn failure(error: &ErrorType) -> OriginFailure {
+    match error {
+        ErrorType::ConnectTimedout
+        | ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::TLSWantX509Lookup
+        | ErrorType::TLSHandshakeFailure
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::InvalidCert
+        | ErrorType::HandshakeError
+        | ErrorType::ConnectError
+        | ErrorType::BindError
+        | ErrorType::SocketError
+        | ErrorType::ConnectProxyFailure => OriginFailure::Connect,
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => OriginFailure::Timeout,
+        _ => OriginFailure::Broken,
+    }
+}

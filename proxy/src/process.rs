@@ -1,0 +1,413 @@
+//! The proxy process: does what the supervisor says, and ends with it.
+//!
+//! One thread listens to the supervisor, one serves operators, `server.threads` serve clients.
+
+mod apply;
+mod warm_up;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ostler_conf::Config;
+use ostler_segment::{Access, CounterPage, Segment, SegmentError};
+use ostler_supervisor::channel::Channel;
+use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy, WorkerId};
+use tokio::sync::{Semaphore, watch};
+
+use self::apply::{Applied, ListenerSockets};
+use crate::access_log::AccessLog;
+use crate::clock;
+use crate::event_loop::EventLoop;
+use crate::idle::ParkedList;
+use crate::live::{BuildError, LiveConfig};
+use crate::origin::RESOLVE_EVERY;
+use crate::pool::{Pool, Standing, Worker};
+use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
+use crate::tasks::Tasks;
+
+/// How often idle connections to workers are looked through.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// Why the proxy process ends other than it was told to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProcessError {
+    #[error("the channel to the supervisor failed")]
+    Channel(#[source] io::Error),
+    #[error("a thread or its event loop could not be started")]
+    Start(#[source] io::Error),
+    #[error("the supervisor ended")]
+    SupervisorGone,
+    #[error("the supervisor speaks protocol {0}, this proxy {PROTOCOL}")]
+    Protocol(u32),
+    #[error("the supervisor's first message is not its greeting")]
+    NoHello,
+    #[error("a message came without its descriptor")]
+    NoDescriptor,
+    #[error("a segment or counter page cannot be used")]
+    Segment(#[from] SegmentError),
+}
+
+/// Runs the proxy process until it is drained or the supervisor ends.
+pub(crate) fn run() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.map_err(ProcessError::Start).and_then(|runtime| runtime.block_on(serve()));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(ProcessError::SupervisorGone) => {
+            tracing::error!("supervisor_gone");
+            ExitCode::from(71)
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, cause = cause.unwrap_or_default(), "proxy_failed");
+            ExitCode::from(71)
+        }
+    }
+}
+
+async fn serve() -> Result<(), ProcessError> {
+    raise_descriptor_limit();
+    let channel = Arc::new(Channel::inherited().map_err(ProcessError::Channel)?);
+    let mut process = Process::greet(channel).await?;
+    let mut resolve = tokio::time::interval(RESOLVE_EVERY);
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        tokio::select! {
+            message = process.channel.recv::<ToProxy>() => {
+                let message = message.map_err(ProcessError::Channel)?;
+                let (message, descriptors) = message.ok_or(ProcessError::SupervisorGone)?;
+                if process.obey(message, descriptors).await? == Next::End {
+                    return Ok(());
+                }
+            }
+            _ = resolve.tick() => process.resolve_origins(),
+            _ = sweep.tick() => process.sweep(),
+        }
+    }
+}
+
+/// Everything this process consists of.
+#[derive(Debug)]
+struct Process {
+    channel: Arc<Channel>,
+    /// `None` until the first configuration.
+    running: Option<Running>,
+    supervisor: Supervisor,
+    counters: Option<CounterPage>,
+    access_log: Option<OwnedFd>,
+    pools: BTreeMap<String, Arc<Pool>>,
+    sockets: ListenerSockets,
+}
+
+/// What exists from the first configuration on.
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    loops: Vec<EventLoop>,
+    /// Serves the status listeners, so that operators are served when clients are not.
+    status_loop: EventLoop,
+    applied: Applied,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    End,
+}
+
+impl Process {
+    /// Says hello, and hears who the supervisor is.
+    async fn greet(channel: Arc<Channel>) -> Result<Self, ProcessError> {
+        let hello = FromProxy::Hello { protocol: PROTOCOL, pid: std::process::id() };
+        channel.send(&hello, &[]).await.map_err(ProcessError::Channel)?;
+        let first = channel.recv::<ToProxy>().await.map_err(ProcessError::Channel)?;
+        let (first, descriptors) = first.ok_or(ProcessError::SupervisorGone)?;
+        let ToProxy::Hello { protocol, supervisor_pid, started_unix_ms, incarnation } = first else {
+            return Err(ProcessError::NoHello);
+        };
+        if protocol != PROTOCOL {
+            return Err(ProcessError::Protocol(protocol));
+        }
+        let counters = CounterPage::map(only(descriptors)?.as_fd())?;
+        let started = Duration::from_millis(started_unix_ms);
+        Ok(Self {
+            channel,
+            running: None,
+            supervisor: Supervisor { pid: supervisor_pid, started, incarnation },
+            counters: Some(counters),
+            access_log: None,
+            pools: BTreeMap::new(),
+            sockets: ListenerSockets::default(),
+        })
+    }
+
+    async fn obey(
+        &mut self,
+        message: ToProxy,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Next, ProcessError> {
+        match message {
+            ToProxy::Hello { .. } => return Err(ProcessError::NoHello),
+            ToProxy::AccessLog => self.set_access_log(only(descriptors)?),
+            ToProxy::Pool { name } => {
+                let counters = CounterPage::map(only(descriptors)?.as_fd())?;
+                let pool = Pool::new(name.clone(), counters, self.supervisor.incarnation);
+                self.pools.entry(name).or_insert_with(|| Arc::new(pool));
+            }
+            ToProxy::Listener { name, address, configured, role } => {
+                self.sockets.add(name, (address, configured), role, descriptors);
+            }
+            ToProxy::Config { version, loaded_unix_ms } => {
+                self.configure(version, loaded_unix_ms, only(descriptors)?).await?;
+            }
+            ToProxy::ConfigError { message } => {
+                if let Some(running) = &self.running {
+                    running.shared.config_error.store(Arc::new(message));
+                }
+            }
+            ToProxy::WorkerStarted { id, pid, rows: _, socket } => {
+                let segment = Segment::map(only(descriptors)?.as_fd(), Access::Write)?;
+                self.add_worker((id, pid), socket, segment);
+            }
+            ToProxy::WorkerWarm { id, paths, timeout_ms, check_status } => {
+                self.warm(id, paths, (timeout_ms, check_status));
+            }
+            ToProxy::WorkerServe { id } => {
+                if let Some((pool, worker)) = self.worker(&id) {
+                    pool.serve(&worker);
+                }
+            }
+            ToProxy::WorkerWithdraw { id } => self.withdraw(id),
+            ToProxy::WorkerExited { id, exit } => {
+                if let Some((pool, worker)) = self.worker(&id) {
+                    pool.remove_worker(&worker, exit);
+                }
+            }
+            ToProxy::LameDuck => self.set_phase(Phase::LameDuck),
+            ToProxy::Drain => {
+                self.drain().await?;
+                return Ok(Next::End);
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn set_access_log(&mut self, file: OwnedFd) {
+        match &self.running {
+            Some(running) => running.shared.access_log.set_file(file),
+            None => self.access_log = Some(file),
+        }
+    }
+
+    /// Puts a configuration in force, or says why it cannot be.
+    async fn configure(
+        &mut self,
+        version: u64,
+        loaded_unix_ms: u64,
+        file: OwnedFd,
+    ) -> Result<(), ProcessError> {
+        let answer = match self.apply(version, loaded_unix_ms, file).await? {
+            Ok(()) => FromProxy::ConfigApplied { version },
+            Err(message) => FromProxy::ConfigRefused { version, message },
+        };
+        self.channel.send(&answer, &[]).await.map_err(ProcessError::Channel)
+    }
+
+    async fn apply(
+        &mut self,
+        version: u64,
+        loaded_unix_ms: u64,
+        file: OwnedFd,
+    ) -> Result<Result<(), String>, ProcessError> {
+        let config = match read_config(file) {
+            Ok(config) => config,
+            Err(message) => return Ok(Err(message)),
+        };
+        let times = (version, Duration::from_millis(loaded_unix_ms));
+        let live = match &self.running {
+            Some(running) => {
+                let (shared, before) = (&running.shared, running.shared.live.load_full());
+                match LiveConfig::build(config, times, &self.pools, Some(&before)) {
+                    Ok(live) => {
+                        apply::resize_places(shared, &before, &live);
+                        Arc::new(live)
+                    }
+                    Err(error) => return Ok(Err(told(&error))),
+                }
+            }
+            None => match LiveConfig::build(config, times, &self.pools, None) {
+                Ok(live) => self.start(Arc::new(live))?,
+                Err(error) => return Ok(Err(told(&error))),
+            },
+        };
+        let Some(running) = &mut self.running else { return Ok(Err("not running".to_owned())) };
+        apply::resolve_all(&live).await;
+        for (name, pool) in &live.config.pools {
+            if let Some(target) = live.pools.get(name) {
+                target.pool.set_limits(pool.queue_length, pool.processes);
+            }
+        }
+        running.shared.live.store(Arc::clone(&live));
+        let loops = (&running.loops[..], &running.status_loop);
+        running.applied.listen(&mut self.sockets, &live, loops).await;
+        self.pools.retain(|name, _| live.pools.contains_key(name));
+        Ok(Ok(()))
+    }
+
+    /// Starts the event loops with the first configuration.
+    fn start(&mut self, live: Arc<LiveConfig>) -> Result<Arc<LiveConfig>, ProcessError> {
+        let counters = self.counters.take().ok_or(ProcessError::NoHello)?;
+        let access_log = AccessLog::start().map_err(ProcessError::Start)?;
+        if let Some(file) = self.access_log.take() {
+            access_log.set_file(file);
+        }
+        let server = &live.config.server;
+        let shared = Arc::new(Shared {
+            live: ArcSwap::new(Arc::clone(&live)),
+            counters,
+            gauges: Gauges::default(),
+            tasks: Tasks::default(),
+            phase: watch::Sender::new(Phase::Serving),
+            places: Arc::new(Semaphore::new(server.max_connections)),
+            parked: ParkedList::default(),
+            access_log,
+            ids: RequestIds::new(),
+            complaints: Complaints::new(),
+            supervisor: self.supervisor,
+            config_error: ArcSwap::default(),
+        });
+        let start = |number: usize, name: String| {
+            EventLoop::start(Arc::clone(&shared), number, &name).map_err(ProcessError::Start)
+        };
+        let loops = (0..server.threads).map(|number| start(number, format!("loop-{number}")));
+        let loops = loops.collect::<Result<Vec<_>, _>>()?;
+        let status_loop = start(server.threads, "status".to_owned())?;
+        let applied = Applied::default();
+        self.running = Some(Running { shared, loops, status_loop, applied });
+        Ok(live)
+    }
+
+    fn add_worker(&self, (id, pid): (WorkerId, u32), socket: std::path::PathBuf, segment: Segment) {
+        let Some(pool) = self.pools.get(&id.pool) else {
+            tracing::error!(pool = %id.pool, "worker_of_unknown_pool");
+            return;
+        };
+        let number = pool.next_worker_number();
+        let worker = Worker::new((id, number, pid), socket, segment, clock::now());
+        pool.add_worker(Arc::new(worker));
+    }
+
+    fn worker(&self, id: &WorkerId) -> Option<(Arc<Pool>, Arc<Worker>)> {
+        let pool = self.pools.get(&id.pool)?;
+        let worker = pool.worker(id.slot, id.generation)?;
+        Some((Arc::clone(pool), worker))
+    }
+
+    fn warm(&self, id: WorkerId, paths: Vec<String>, (timeout_ms, checks): (u64, bool)) {
+        let Some((_, worker)) = self.worker(&id) else { return };
+        worker.set_standing(Standing::Warming);
+        let within = Duration::from_millis(timeout_ms);
+        self.report(async move {
+            let error = warm_up::run(&worker, &paths, within, checks).await.err();
+            FromProxy::WorkerWarmed { id, error }
+        });
+    }
+
+    fn withdraw(&self, id: WorkerId) {
+        let found = self.worker(&id);
+        self.report(async move {
+            if let Some((pool, worker)) = found {
+                pool.withdraw(&worker).await;
+            }
+            FromProxy::WorkerWithdrawn { id }
+        });
+    }
+
+    /// Runs `work` beside the messages, and sends what it comes to.
+    #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
+    fn report(&self, work: impl Future<Output = FromProxy> + Send + 'static) {
+        let channel = Arc::clone(&self.channel);
+        tokio::spawn(async move {
+            let message = work.await;
+            if let Err(error) = channel.send(&message, &[]).await {
+                tracing::warn!(%error, "report_not_sent");
+            }
+        });
+    }
+
+    fn resolve_origins(&self) {
+        if let Some(running) = &self.running {
+            let live = running.shared.live.load_full();
+            running.shared.tasks.spawn_uncounted(async move { apply::resolve_all(&live).await });
+        }
+    }
+
+    /// Closes connections to workers that have been idle too long.
+    fn sweep(&self) {
+        let Some(running) = &self.running else { return };
+        let (now, live) = (clock::now(), running.shared.live.load());
+        for (name, config) in &live.config.pools {
+            let Some(target) = live.pools.get(name) else { continue };
+            for worker in target.pool.view().workers {
+                worker.close_idle_since(config.worker_keepalive, now);
+            }
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        if let Some(running) = &self.running {
+            running.shared.phase.send_replace(phase);
+        }
+    }
+
+    /// Closes the listeners, finishes what was accepted, and reports.
+    async fn drain(&mut self) -> Result<(), ProcessError> {
+        if let Some(running) = &mut self.running {
+            running.applied.close_clients();
+            running.shared.phase.send_replace(Phase::Draining);
+            running.shared.tasks.ended().await;
+        }
+        if let Some(running) = self.running.take() {
+            for event_loop in running.loops {
+                event_loop.end();
+            }
+            running.status_loop.end();
+            running.shared.access_log.flush();
+        }
+        self.channel.send(&FromProxy::Drained, &[]).await.map_err(ProcessError::Channel)
+    }
+}
+
+fn read_config(file: OwnedFd) -> Result<Config, String> {
+    use std::io::{Read as _, Seek as _};
+    let mut text = String::new();
+    let mut file = std::fs::File::from(file);
+    file.rewind()
+        .and_then(|()| file.read_to_string(&mut text))
+        .map_err(|error| format!("the configuration cannot be read: {error}"))?;
+    let path = std::path::Path::new("(from the supervisor)");
+    Config::parse(&text, path).map_err(|errors| errors.to_string())
+}
+
+fn told(error: &BuildError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+fn only(descriptors: Vec<OwnedFd>) -> Result<OwnedFd, ProcessError> {
+    descriptors.into_iter().next().ok_or(ProcessError::NoDescriptor)
+}
+
+/// Every connection is a descriptor: as many as the system allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "descriptor_limit_not_raised");
+    }
+}

@@ -1,0 +1,133 @@
+//! Carries a configuration out: which listeners accept, and how many connections may be open.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use ostler_supervisor::message::ListenerRole;
+
+use crate::event_loop::EventLoop;
+use crate::listener::Listener;
+use crate::live::{LiveConfig, Origin};
+use crate::shared::Shared;
+
+/// Listening sockets that no configuration has used yet, by the address as configured.
+#[derive(Debug, Default)]
+pub(super) struct ListenerSockets {
+    waiting: BTreeMap<String, Sockets>,
+}
+
+#[derive(Debug)]
+struct Sockets {
+    name: String,
+    /// As bound, with the real port.
+    address: String,
+    role: ListenerRole,
+    sockets: Vec<OwnedFd>,
+}
+
+impl ListenerSockets {
+    /// Takes in the sockets of one listener.
+    pub(super) fn add(
+        &mut self,
+        name: String,
+        (address, configured): (String, String),
+        role: ListenerRole,
+        sockets: Vec<OwnedFd>,
+    ) {
+        self.waiting.insert(configured, Sockets { name, address, role, sockets });
+    }
+}
+
+/// The listeners that accept, by the address as configured.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    listeners: BTreeMap<String, Arc<Listener>>,
+}
+
+impl Applied {
+    /// Lets the listeners of a configuration accept, and closes the others.
+    pub(super) async fn listen(
+        &mut self,
+        sockets: &mut ListenerSockets,
+        live: &LiveConfig,
+        (loops, status_loop): (&[EventLoop], &EventLoop),
+    ) {
+        self.close_unnamed(live);
+        for (configured, waiting) in std::mem::take(&mut sockets.waiting) {
+            let keepalive = live
+                .config
+                .listeners
+                .iter()
+                .find(|listener| listener.name == waiting.name)
+                .map_or_else(|| live.config.keepalive.clone(), |found| found.keepalive.clone());
+            let Sockets { name, address, role, sockets } = waiting;
+            tracing::debug!(%name, %address, "listener_accepts");
+            let listener = Arc::new(Listener::new(name, role, keepalive));
+            let loops: Vec<&EventLoop> = match role {
+                ListenerRole::Status => vec![status_loop],
+                ListenerRole::Client => loops.iter().collect(),
+            };
+            for (socket, event_loop) in sockets.into_iter().zip(loops) {
+                event_loop.listen(Arc::clone(&listener), socket).await;
+            }
+            if let Some(replaced) = self.listeners.insert(configured, listener) {
+                replaced.close();
+            }
+        }
+    }
+
+    /// Closes listeners that the configuration no longer names, and changes the policy of those
+    /// it does.
+    fn close_unnamed(&mut self, live: &LiveConfig) {
+        let config = &live.config;
+        self.listeners.retain(|configured, listener| {
+            if listener.role == ListenerRole::Status {
+                let status = config.status.address.as_ref().map(ToString::to_string);
+                let is_named = listener.name != "status" || status.as_ref() == Some(configured);
+                if !is_named {
+                    listener.close();
+                }
+                return is_named;
+            }
+            let named = config.listeners.iter().find(|found| {
+                found.address.to_string() == *configured && found.name == listener.name
+            });
+            match named {
+                Some(found) => listener.set_keepalive(found.keepalive.clone()),
+                None => listener.close(),
+            }
+            named.is_some()
+        });
+    }
+
+    /// Stops accepting clients; operators are still answered.
+    pub(super) fn close_clients(&self) {
+        for listener in self.listeners.values() {
+            if listener.role == ListenerRole::Client {
+                listener.close();
+            }
+        }
+    }
+}
+
+/// Looks up the names of every origin's servers.
+pub(super) async fn resolve_all(live: &LiveConfig) {
+    for (name, origin) in &live.origins {
+        if let Origin::Servers(servers) = origin
+            && let Err(error) = servers.resolve().await
+        {
+            tracing::warn!(origin = %name, %error, "origin_not_resolved");
+        }
+    }
+}
+
+/// Changes how many connections may be open. Those above a lower limit may end in peace.
+pub(super) fn resize_places(shared: &Shared, before: &LiveConfig, live: &LiveConfig) {
+    let (old, new) = (before.config.server.max_connections, live.config.server.max_connections);
+    if old < new {
+        shared.places.add_permits(new - old);
+    } else {
+        shared.places.forget_permits(old - new);
+    }
+}

@@ -1,0 +1,66 @@
+//! Passes an answer on to the client as it comes.
+//!
+//! The one relay of the proxy: workers and origins alike. What is at hand is gathered and
+//! written at once; nothing waits for more while the client could have it.
+
+use std::time::Duration;
+
+use ostler_policy::http::answer::ClientBody;
+use ostler_policy::http::chunked::{LAST_CHUNK, write_chunk};
+
+use crate::clock;
+use crate::connection::Client;
+use crate::deadline::Deadline;
+use crate::exchange::{Exchange, ExchangeError, Piece};
+
+/// How much is gathered before it is written.
+const GATHER_BYTES: usize = 64 * 1024;
+
+/// Why the client did not get the whole answer.
+#[derive(Debug)]
+pub(crate) enum RelayError {
+    /// The client left, or takes nothing.
+    Client,
+    /// The other side broke off.
+    Upstream(ExchangeError),
+    /// The other side sent nothing for too long.
+    Silent,
+}
+
+/// Writes what `client.out` holds already, the head, and then the body of the answer.
+///
+/// # Errors
+///
+/// What [`RelayError`] says: the answer is truncated.
+pub(crate) async fn relay(
+    client: &mut Client<'_>,
+    exchange: &mut Exchange,
+    body: ClientBody,
+    idle: Duration,
+) -> Result<(), RelayError> {
+    // The client's timer watches the client; this one the other side.
+    let mut silence = None::<Deadline>;
+    loop {
+        let out = &mut client.out;
+        let piece = exchange.buffered(|data| match body {
+            ClientBody::Chunked => write_chunk(out, data),
+            ClientBody::AsStated | ClientBody::UntilClose => out.extend_from_slice(data),
+        });
+        match piece.map_err(RelayError::Upstream)? {
+            Some(Piece::End) => break,
+            Some(Piece::Data) if client.out.len() < GATHER_BYTES => {}
+            Some(Piece::Data) => client.flush().await.map_err(|_left| RelayError::Client)?,
+            None => {
+                client.flush().await.map_err(|_left| RelayError::Client)?;
+                let at = clock::now() + idle;
+                let silence = silence.get_or_insert_with(|| Deadline::new(at));
+                let filled = silence.run(at, exchange.fill()).await;
+                filled.map_err(|_elapsed| RelayError::Silent)?.map_err(RelayError::Upstream)?;
+            }
+        }
+    }
+    if body == ClientBody::Chunked {
+        client.out.extend_from_slice(LAST_CHUNK);
+    }
+    client.flush().await.map_err(|_left| RelayError::Client)
+}

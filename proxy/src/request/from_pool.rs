@@ -1,0 +1,175 @@
+//! A request whose route names a pool: shed, collect, admit, hand over, relay.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ostler_policy::http::answer::Answer;
+use ostler_policy::http::forward::{Forward, write_request};
+use ostler_policy::route::Route;
+use ostler_segment::Summary;
+
+use super::Request;
+use super::converse::{Unanswered, converse, deliver, stated_framing};
+use crate::clock;
+use crate::connection::{Client, Ending};
+use crate::entry::Entry;
+use crate::exchange::ExchangeError;
+use crate::link::Running;
+use crate::live::PoolTarget;
+use crate::pool::Worker;
+use crate::reason::Reason;
+use crate::relay::RelayError;
+use crate::respond::RequestError;
+
+/// How often a request is tried on another worker, when one could not be reached at all.
+const TRIES: u32 = 3;
+
+/// A worker's sockets close a moment before its death is reported: how long that is waited for.
+const DEATH_WAIT: Duration = Duration::from_millis(50);
+
+/// Answers from a pool.
+pub(super) async fn answer(
+    client: &mut Client<'_>,
+    request: &mut Request<'_>,
+    entry: &mut Entry,
+    (route, target): (&Route, &PoolTarget),
+) -> Result<Ending, RequestError> {
+    entry.pool.clone_from(&target.pool.name);
+    target.pool.shed_early().map_err(RequestError::NotAdmitted)?;
+    let in_memory = usize::try_from(request.live.config.limits.body_in_memory.0);
+    let collected = request.body.collect(client, in_memory.unwrap_or(usize::MAX)).await?;
+
+    let mut running = hand_over(client, request, entry, target).await?;
+    let head = forwarded_head(request, entry, target, &collected);
+    let begun = clock::now();
+    let deadline = route.config.request_timeout.map(|limit| begun + limit);
+    let exchange = &mut running.exchange;
+    let outcome = converse(client, request, exchange, (head, &collected), deadline).await;
+    let answer = match outcome {
+        Ok(answer) => answer,
+        Err(unanswered) => {
+            entry.ran = clock::now().saturating_duration_since(begun);
+            return Err(give_up(client, running, unanswered).await);
+        }
+    };
+    let ending = pass_on(client, request, entry, (running, answer), target).await;
+    entry.ran = clock::now().saturating_duration_since(begun);
+    Ok(ending)
+}
+
+/// Waits for a permit, and begins an exchange with its worker. A worker that cannot be reached
+/// was certainly not handed the request, so another is tried.
+async fn hand_over(
+    client: &mut Client<'_>,
+    request: &Request<'_>,
+    entry: &mut Entry,
+    target: &PoolTarget,
+) -> Result<Running, RequestError> {
+    let mut failure = io::Error::from(io::ErrorKind::NotConnected);
+    for _ in 0..TRIES {
+        let admitted = target.pool.admit(client, target.queue_timeout).await;
+        let mut permit = admitted.map_err(RequestError::NotAdmitted)?;
+        entry.queued = entry.queued.saturating_add(permit.queued);
+        permit.start(&Summary {
+            id: &entry.id,
+            method: request.head.method(),
+            target: request.target.origin_form,
+            host: request.host,
+            site: &entry.site,
+            client: &entry.client,
+            protocol: request.head.version().as_str(),
+        });
+        match target.link.begin(permit, client.event_loop).await {
+            Ok(running) => return Ok(running),
+            Err(not_taken) => failure = not_taken.error,
+        }
+    }
+    match rustix::io::Errno::from_io_error(&failure) {
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOMEM) => {
+            Err(RequestError::NoResources(failure))
+        }
+        _ => Err(RequestError::WorkerUnreachable(failure)),
+    }
+}
+
+fn forwarded_head(
+    request: &Request<'_>,
+    entry: &Entry,
+    target: &PoolTarget,
+    collected: &[u8],
+) -> Vec<u8> {
+    let mut head = Vec::with_capacity(1024);
+    let forward = Forward {
+        target: request.target.origin_form,
+        host: request.host,
+        body: stated_framing(request, collected),
+        request_id: &entry.id,
+        forwarded_for: &request.client.forwarded_for,
+        forwarded_proto: &request.client.proto,
+        forwarded_host: &request.client.host,
+        forwarded: &request.client.forwarded,
+        closes: target.link.closes(),
+    };
+    write_request(&mut head, &request.head, &forward);
+    head
+}
+
+/// Ends an exchange without an answer. The permit is given back when the handler has ended.
+async fn give_up(client: &Client<'_>, running: Running, unanswered: Unanswered) -> RequestError {
+    let worker = Arc::clone(&running.permit.worker);
+    client.shared.tasks.spawn(running.discard());
+    match unanswered {
+        Unanswered::Elapsed => RequestError::RequestTimeout,
+        Unanswered::Body(error) => RequestError::Body(error),
+        Unanswered::Exchange(error @ (ExchangeError::Closed | ExchangeError::Broken(_))) => {
+            if worker.exits_within(DEATH_WAIT).await {
+                RequestError::WorkerExited
+            } else {
+                RequestError::WorkerClosed(error)
+            }
+        }
+        Unanswered::Exchange(error @ (ExchangeError::Invalid(_) | ExchangeError::Chunk(_))) => {
+            RequestError::WorkerBadResponse(error)
+        }
+    }
+}
+
+/// Passes the answer on; a truncated one never looks complete.
+async fn pass_on(
+    client: &mut Client<'_>,
+    request: &Request<'_>,
+    entry: &mut Entry,
+    (mut running, answer): (Running, Answer),
+    target: &PoolTarget,
+) -> Ending {
+    let exchange = (&mut running.exchange, answer);
+    let outcome = deliver(client, request, entry, exchange, target.response_idle).await;
+    match outcome {
+        Ok(ending) => {
+            running.finish();
+            ending
+        }
+        Err(broken) => {
+            let worker = Arc::clone(&running.permit.worker);
+            client.shared.tasks.spawn(running.discard());
+            entry.reason = Some(broken_reason(&broken, &worker).await);
+            match broken {
+                RelayError::Client => Ending::Close(ostler_segment::counter::Server::ClosedClient),
+                RelayError::Upstream(_) | RelayError::Silent => Ending::Abort,
+            }
+        }
+    }
+}
+
+async fn broken_reason(broken: &RelayError, worker: &Worker) -> Reason {
+    match broken {
+        RelayError::Client => Reason::ClientLeft,
+        RelayError::Silent => Reason::RequestTimeout,
+        RelayError::Upstream(ExchangeError::Invalid(_) | ExchangeError::Chunk(_)) => {
+            Reason::WorkerBadResponse
+        }
+        RelayError::Upstream(_) if worker.exits_within(DEATH_WAIT).await => Reason::WorkerExited,
+        RelayError::Upstream(_) => Reason::WorkerClosed,
+    }
+}

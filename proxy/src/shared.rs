@@ -1,0 +1,151 @@
+//! What lives as long as the proxy process and is used by all of its event loops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ostler_segment::CounterPage;
+use tokio::sync::{Semaphore, watch};
+
+use crate::access_log::AccessLog;
+use crate::clock;
+use crate::connection::Connection;
+use crate::idle::ParkedList;
+use crate::live::LiveConfig;
+use crate::tasks::Tasks;
+
+/// The process as a whole.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The configuration in force; each request uses the one it finds when it begins.
+    pub(crate) live: ArcSwap<LiveConfig>,
+    /// Counters that outlive this process.
+    pub(crate) counters: CounterPage,
+    pub(crate) gauges: Gauges,
+    pub(crate) tasks: Tasks,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// One for each client connection that may be open.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) parked: ParkedList,
+    pub(crate) access_log: AccessLog,
+    pub(crate) ids: RequestIds,
+    pub(crate) complaints: Complaints,
+    pub(crate) supervisor: Supervisor,
+    /// Why the last reload failed.
+    pub(crate) config_error: ArcSwap<Option<String>>,
+}
+
+/// What the proxy knows of the process that started it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Supervisor {
+    pub(crate) pid: u32,
+    /// Since the epoch.
+    pub(crate) started: Duration,
+    /// Which proxy process of this supervisor we are: from 1.
+    pub(crate) incarnation: u32,
+}
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    /// Serving, while the health path says 503.
+    LameDuck,
+    /// Nothing new is accepted; connections close after their next answer.
+    Draining,
+}
+
+/// Numbers that go up and down.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) open: AtomicI64,
+    pub(crate) idle: AtomicI64,
+    pub(crate) writing: AtomicI64,
+    pub(crate) in_flight: AtomicI64,
+}
+
+/// Counts one connection or request in a gauge until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Activity<'s> {
+    gauge: Option<&'s AtomicI64>,
+}
+
+impl<'s> Activity<'s> {
+    /// A client connection that waits for a request; those of operators are not counted.
+    pub(crate) fn idle(shared: &'s Shared, connection: &Connection) -> Self {
+        Self::begin(connection.place.is_some().then_some(&shared.gauges.idle))
+    }
+
+    /// Counts in `gauge` from now on.
+    pub(crate) fn begin(gauge: Option<&'s AtomicI64>) -> Self {
+        if let Some(gauge) = gauge {
+            gauge.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { gauge }
+    }
+}
+
+impl Drop for Activity<'_> {
+    fn drop(&mut self) {
+        if let Some(gauge) = self.gauge {
+            gauge.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Makes request ids: unique among processes by their random half, within one by counting.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    prefix: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids of this process alone.
+    pub(crate) fn new() -> Self {
+        use std::hash::{BuildHasher as _, RandomState};
+        let prefix = RandomState::new().hash_one((std::process::id(), clock::unix_now()));
+        Self { prefix, next: AtomicU64::new(1) }
+    }
+
+    /// The next id.
+    pub(crate) fn next(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}{number:08x}", self.prefix)
+    }
+}
+
+/// Lets a message that repeats through one time a minute.
+#[derive(Debug)]
+pub(crate) struct Complaints {
+    start: Instant,
+    /// Milliseconds since `start` from which on the next may be made.
+    next_ms: AtomicU64,
+}
+
+impl Complaints {
+    const EVERY_MS: u64 = 60_000;
+
+    /// The first message is due at once.
+    pub(crate) fn new() -> Self {
+        Self { start: clock::now(), next_ms: AtomicU64::new(0) }
+    }
+
+    /// Whether the message is due now; if so, it is not for a minute.
+    pub(crate) fn is_due(&self) -> bool {
+        let elapsed = clock::now().saturating_duration_since(self.start);
+        let now_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let due = self.next_ms.load(Ordering::Relaxed);
+        due <= now_ms
+            && self
+                .next_ms
+                .compare_exchange(
+                    due,
+                    now_ms.saturating_add(Self::EVERY_MS),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+    }
+}

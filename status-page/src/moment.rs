@@ -1,0 +1,83 @@
+//! A moment as the operator reads it: RFC 3339 in JSON, httpd's form in `?auto`.
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+/// Milliseconds since 1970, shown in UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixTime {
+    /// Milliseconds since 1970.
+    pub ms: u64,
+}
+
+impl UnixTime {
+    /// Takes milliseconds since 1970.
+    pub fn from_ms(ms: u64) -> Self {
+        Self { ms }
+    }
+
+    /// Returns the moment `seconds` later.
+    pub(crate) fn plus_seconds(self, seconds: f64) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "`as` saturates, and the time is only shown"
+        )]
+        let later = (seconds * 1_000.0) as u64;
+        Self { ms: self.ms.saturating_add(later) }
+    }
+
+    /// Returns how many milliseconds this is after `earlier`; 0 if it is before it.
+    pub(crate) fn ms_since(self, earlier: Self) -> u64 {
+        self.ms.saturating_sub(earlier.ms)
+    }
+
+    /// Returns the time of day, as `03:04:05`.
+    pub(crate) fn clock(self) -> String {
+        self.timestamp().strftime("%H:%M:%S").to_string()
+    }
+
+    /// Returns the date and time, as `2026-01-01 03:04:05`.
+    pub(crate) fn date_and_clock(self) -> String {
+        self.timestamp().strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
+    /// Returns the date and time as httpd's status page prints it.
+    pub(crate) fn httpd(self) -> String {
+        self.timestamp().strftime("%A, %d-%b-%Y %H:%M:%S UTC").to_string()
+    }
+
+    /// Whole seconds: more would only make the numbers harder to read.
+    fn timestamp(self) -> Timestamp {
+        let seconds = i64::try_from(self.ms / 1_000).unwrap_or(i64::MAX);
+        Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl std::fmt::Display for UnixTime {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.timestamp().strftime("%Y-%m-%dT%H:%M:%SZ").fmt(formatter)
+    }
+}
+
+impl Serialize for UnixTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_shown_in_each_form_whatever_its_value() {
+        let moment = UnixTime::from_ms(1_767_225_600_999);
+        assert_eq!(moment.to_string(), "2026-01-01T00:00:00Z");
+        assert_eq!(moment.httpd(), "Thursday, 01-Jan-2026 00:00:00 UTC");
+        assert_eq!(moment.clock(), "00:00:00");
+        assert_eq!(moment.plus_seconds(61.5).clock(), "00:01:02");
+        assert_eq!(UnixTime::from_ms(u64::MAX).to_string(), "9999-12-30T22:00:00Z");
+        assert_eq!(UnixTime::default().plus_seconds(f64::NAN), UnixTime::default());
+    }
+}
