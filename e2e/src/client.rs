@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -16,7 +17,14 @@ use crate::DEADLINE;
 /// One raw connection to a listener.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    writer: OwnedWriteHalf,
+    answers: Answers,
+}
+
+/// The answers that come on one connection, in order.
+#[derive(Debug)]
+pub struct Answers {
+    reader: OwnedReadHalf,
     buffer: Vec<u8>,
     /// Whether the head of an answer was read and its body was not, or not yet.
     is_inside: bool,
@@ -121,9 +129,9 @@ impl Client {
         Ok(Self::over(timeout(DEADLINE, TcpStream::connect(address)).await??))
     }
 
-    /// Whether bytes of an answer have come that was not read to its end.
-    pub fn has_begun(&self) -> bool {
-        self.is_inside || !self.buffer.is_empty()
+    /// The answers, apart from what is sent.
+    pub fn answers(&mut self) -> &mut Answers {
+        &mut self.answers
     }
 
     /// Connects from an address of our choice, such as 127.0.0.2.
@@ -135,7 +143,8 @@ impl Client {
 
     fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP has this option");
-        Self { stream, buffer: Vec::new(), is_inside: false }
+        let (reader, writer) = stream.into_split();
+        Self { writer, answers: Answers { reader, buffer: Vec::new(), is_inside: false } }
     }
 
     /// Sends bytes; fails the test when the other side takes them no longer.
@@ -149,12 +158,12 @@ impl Client {
     ///
     /// The other side closed the connection or takes nothing.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        timeout(DEADLINE, self.stream.write_all(bytes.as_ref())).await?
+        timeout(DEADLINE, self.writer.write_all(bytes.as_ref())).await?
     }
 
     /// Ends our side of the connection; answers can still be read.
     pub async fn half_close(&mut self) {
-        self.stream.shutdown().await.expect("our side ends");
+        self.writer.shutdown().await.expect("our side ends");
     }
 
     /// Sends `GET path` with a Host field and reads the answer.
@@ -163,12 +172,21 @@ impl Client {
         self.response().await
     }
 
+    /// Sends bytes and reads one answer at the same time, as a long body both ways needs.
+    pub async fn exchange(&mut self, bytes: impl AsRef<[u8]>) -> Response {
+        let sent = self.writer.write_all(bytes.as_ref());
+        let (sent, response) = tokio::join!(sent, self.answers.read("GET"));
+        let response = response.unwrap_or_else(|error| panic!("{error}"));
+        sent.expect("sent");
+        response
+    }
+
     /// Reads one final answer to a request that was not HEAD; skips interim ones.
     #[track_caller]
     pub fn response(&mut self) -> impl Future<Output = Response> {
         let caller = std::panic::Location::caller();
         async move {
-            let response = self.try_response("GET").await;
+            let response = self.answers.read("GET").await;
             response.unwrap_or_else(|error| panic!("{caller}: {error}"))
         }
     }
@@ -179,8 +197,33 @@ impl Client {
     ///
     /// There is no whole and well-formed answer.
     pub async fn try_response(&mut self, method: &str) -> Result<Response, ReadError> {
+        self.answers.read(method).await
+    }
+
+    /// Fails the test unless the connection ends here, with no further byte.
+    #[track_caller]
+    pub fn closed(&mut self) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            self.answers.end().await.unwrap_or_else(|error| panic!("{caller}: {error}"));
+        }
+    }
+}
+
+impl Answers {
+    /// Whether bytes of an answer have come that was not read to its end.
+    pub fn has_begun(&self) -> bool {
+        self.is_inside || !self.buffer.is_empty()
+    }
+
+    /// Reads one final answer to a request with this method; skips interim ones.
+    ///
+    /// # Errors
+    ///
+    /// There is no whole and well-formed answer.
+    pub async fn read(&mut self, method: &str) -> Result<Response, ReadError> {
         loop {
-            let response = self.any_response(method == "HEAD").await?;
+            let response = self.read_any(method == "HEAD").await?;
             if response.status >= 200 {
                 return Ok(response);
             }
@@ -192,7 +235,7 @@ impl Client {
     /// # Errors
     ///
     /// There is no whole and well-formed answer.
-    pub async fn any_response(&mut self, bodyless: bool) -> Result<Response, ReadError> {
+    pub async fn read_any(&mut self, bodyless: bool) -> Result<Response, ReadError> {
         let mut response = self.head().await?;
         self.is_inside = true;
         let coding = response.field("transfer-encoding").map(str::to_owned);
@@ -216,15 +259,6 @@ impl Client {
         }
         self.is_inside = false;
         Ok(response)
-    }
-
-    /// Fails the test unless the connection ends here, with no further byte.
-    #[track_caller]
-    pub fn closed(&mut self) -> impl Future<Output = ()> {
-        let caller = std::panic::Location::caller();
-        async move {
-            self.end().await.unwrap_or_else(|error| panic!("{caller}: {error}"));
-        }
     }
 
     /// Waits for the end of the connection; a reset is an end as well.
@@ -314,7 +348,7 @@ impl Client {
 
     /// Reads once; false at the end of the connection.
     async fn more(&mut self) -> Result<bool, ReadError> {
-        match timeout(DEADLINE, self.stream.read_buf(&mut self.buffer)).await {
+        match timeout(DEADLINE, self.reader.read_buf(&mut self.buffer)).await {
             Ok(Ok(count)) => Ok(0 < count),
             Ok(Err(error)) => Err(ReadError::Broken(error)),
             Err(_) => Err(ReadError::Deadline(self.so_far())),

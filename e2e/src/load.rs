@@ -136,7 +136,7 @@ async fn ask(
                     }
                 }
                 Err(error) => {
-                    tally.take_in(&error, client.has_begun());
+                    tally.take_in(&error, client.answers().has_begun());
                     break;
                 }
             }

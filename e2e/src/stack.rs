@@ -146,7 +146,6 @@ impl Plan {
             .arg("-c")
             .arg(folder.path().join("ostler.toml"))
             .arg("--allow-root")
-            .process_group(0)
             .spawn()
             .expect("the binary starts");
         let log = Log::default();

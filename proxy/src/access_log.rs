@@ -18,6 +18,7 @@ use ostler_policy::http::head::RequestHead;
 
 use crate::clock;
 use crate::entry::Entry;
+use crate::reason::Reason;
 
 /// Lines of one event loop that are handed over at once.
 const GATHER_BYTES: usize = 32 * 1024;
@@ -171,7 +172,7 @@ fn append_json(out: &mut Vec<u8>, entry: &Entry, line: &Line<'_>) {
         "user_agent": field("user-agent"),
         "site": entry.site,
         "pool": entry.pool,
-        "reason": entry.reason.map(|reason| reason.word()),
+        "reason": entry.reason.map(Reason::word),
         "queue_s": entry.queued.as_secs_f64(),
         "run_s": entry.ran.as_secs_f64(),
         "duration_s": clock::now().saturating_duration_since(entry.started).as_secs_f64(),
@@ -212,7 +213,6 @@ fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::Reason;
 
     fn written(format: AccessFormat) -> String {
         let mut entry = Entry::begin("42".to_owned());

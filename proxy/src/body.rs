@@ -8,7 +8,8 @@ use ostler_policy::http::chunked::ChunkError;
 use ostler_policy::http::framing::Framing;
 
 use crate::clock;
-use crate::connection::Client;
+use crate::connection::{Client, Incoming};
+use crate::deadline::Deadline;
 
 /// `timeouts.body-min-rate` is averaged over this.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
@@ -97,11 +98,27 @@ impl RequestBody {
         client: &mut Client<'_>,
         enough: usize,
     ) -> Result<Vec<u8>, BodyError> {
+        self.invite(client).await?;
         let mut collected = Vec::new();
+        let mut incoming = client.split().0;
         while !self.is_complete && collected.len() < enough {
-            self.read(client, &mut collected).await?;
+            self.read(&mut incoming, &mut collected).await?;
         }
         Ok(collected)
+    }
+
+    /// Tells a client that waits for it to send the body (RFC 9110 §10.1.1).
+    ///
+    /// # Errors
+    ///
+    /// When the client left.
+    pub(crate) async fn invite(&mut self, client: &mut Client<'_>) -> Result<(), BodyError> {
+        if std::mem::take(&mut self.awaits_continue) && client.input.is_empty() && !self.is_complete
+        {
+            client.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            client.flush().await.map_err(|error| BodyError::Left(Some(error)))?;
+        }
+        Ok(())
     }
 
     /// Appends what came next to `into`: at least one byte, unless the body is complete.
@@ -111,14 +128,14 @@ impl RequestBody {
     /// What [`BodyError`] says.
     pub(crate) async fn read(
         &mut self,
-        client: &mut Client<'_>,
+        incoming: &mut Incoming<'_>,
         into: &mut Vec<u8>,
     ) -> Result<(), BodyError> {
         while !self.is_complete {
-            let step = self.decoder.step(&client.input)?;
-            let data = client.input.get(step.consumed - step.data..step.consumed);
+            let step = self.decoder.step(incoming.input)?;
+            let data = incoming.input.get(step.consumed - step.data..step.consumed);
             into.extend_from_slice(data.unwrap_or_default());
-            client.input.drain(..step.consumed);
+            incoming.input.drain(..step.consumed);
             self.is_complete = step.is_end;
             self.received = self.received.saturating_add(step.data as u64);
             if self.limits.size < self.received {
@@ -128,24 +145,21 @@ impl RequestBody {
                 return self.check_rate(step.data as u64);
             }
             if !self.is_complete {
-                self.receive(client).await?;
+                self.receive(incoming).await?;
             }
         }
         Ok(())
     }
 
-    async fn receive(&mut self, client: &mut Client<'_>) -> Result<(), BodyError> {
-        if self.awaits_continue && client.input.is_empty() {
-            self.awaits_continue = false;
-            client.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            client.flush().await.map_err(|error| BodyError::Left(Some(error)))?;
-        }
-        client.input.reserve(READ_BYTES);
-        let read = client.transport.read(&mut client.input);
-        match client.deadline.run(clock::now() + self.limits.idle, read).await {
+    async fn receive(&self, incoming: &mut Incoming<'_>) -> Result<(), BodyError> {
+        let at = clock::now() + self.limits.idle;
+        incoming.input.reserve(READ_BYTES);
+        let read = incoming.transport.read(incoming.input);
+        let timer = incoming.timer.get_or_insert_with(|| Deadline::new(at));
+        match timer.run(at, read).await {
             Ok(Ok(0)) => Err(BodyError::Left(None)),
             Ok(Ok(count)) => {
-                client.received += count as u64;
+                *incoming.received += count as u64;
                 Ok(())
             }
             Ok(Err(error)) => Err(BodyError::Left(Some(error))),

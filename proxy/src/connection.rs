@@ -4,7 +4,6 @@
 //! requests, one after the other in the order sent; when the client pauses, it is parked again.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,8 @@ use ostler_policy::forwarded::Peer;
 use ostler_policy::http::RequestInvalid;
 use ostler_policy::http::head::{HeadEnd, HeadIndex, HeadLimits, HeadScan};
 use ostler_segment::counter::Server as Counter;
+
+use ostler_supervisor::message::ListenerRole;
 
 use crate::clock;
 use crate::deadline::Deadline;
@@ -36,7 +37,6 @@ const LINGER_BYTES: usize = 1024 * 1024;
 pub(crate) struct Connection {
     pub(crate) transport: Transport,
     pub(crate) peer: Peer,
-    pub(crate) peer_address: Option<SocketAddr>,
     pub(crate) listener: Arc<Listener>,
     /// Its place under `server.max-connections`; none on the status listener.
     pub(crate) place: Option<Place>,
@@ -50,22 +50,80 @@ pub(crate) struct Client<'c> {
     pub(crate) listener: &'c Listener,
     pub(crate) peer: Peer,
     pub(crate) event_loop: usize,
-    pub(crate) transport: &'c mut Transport,
+    pub(crate) transport: &'c Transport,
     /// Bytes received and not yet used.
     pub(crate) input: Vec<u8>,
     /// Bytes to be sent.
     pub(crate) out: Vec<u8>,
     pub(crate) deadline: Deadline,
-    /// The timer of an exchange, once one was needed.
-    pub(crate) timer: Option<Deadline>,
+    timers: Timers,
     /// `timeouts.write-idle`.
-    pub(crate) write_idle: Duration,
+    write_idle: Duration,
     /// Bytes received, and sent, since the request began.
     pub(crate) received: u64,
     pub(crate) sent: u64,
 }
 
+/// Timers that only some requests need, kept once they were made.
+#[derive(Debug, Default)]
+struct Timers {
+    body: Option<Deadline>,
+    upstream: Option<Deadline>,
+}
+
+/// What the client sends.
+#[derive(Debug)]
+pub(crate) struct Incoming<'c> {
+    pub(crate) transport: &'c Transport,
+    pub(crate) input: &'c mut Vec<u8>,
+    pub(crate) received: &'c mut u64,
+    /// For the body, once one was waited for.
+    pub(crate) timer: &'c mut Option<Deadline>,
+}
+
+/// What the client is sent.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'c> {
+    transport: &'c Transport,
+    pub(crate) out: &'c mut Vec<u8>,
+    deadline: &'c mut Deadline,
+    write_idle: Duration,
+    sent: &'c mut u64,
+    /// For the other side: a worker or an origin.
+    pub(crate) timer: &'c mut Option<Deadline>,
+}
+
 impl Client<'_> {
+    /// Both directions, to be used at the same time.
+    pub(crate) fn split(&mut self) -> (Incoming<'_>, Outgoing<'_>) {
+        let incoming = Incoming {
+            transport: self.transport,
+            input: &mut self.input,
+            received: &mut self.received,
+            timer: &mut self.timers.body,
+        };
+        let outgoing = Outgoing {
+            transport: self.transport,
+            out: &mut self.out,
+            deadline: &mut self.deadline,
+            write_idle: self.write_idle,
+            sent: &mut self.sent,
+            timer: &mut self.timers.upstream,
+        };
+        (incoming, outgoing)
+    }
+
+    /// Sends what is in `out`.
+    ///
+    /// # Errors
+    ///
+    /// When the client left, or took nothing for `timeouts.write-idle`.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        self.split().1.flush().await
+    }
+}
+
+impl Outgoing<'_> {
     /// Sends what is in `out`.
     ///
     /// # Errors
@@ -76,14 +134,14 @@ impl Client<'_> {
         while written < self.out.len() {
             let before = written;
             let at = clock::now() + self.write_idle;
-            let write = self.transport.write_all(&self.out, &mut written);
+            let write = self.transport.write_all(self.out, &mut written);
             match self.deadline.run(at, write).await {
                 Ok(outcome) => outcome?,
                 Err(_elapsed) if before < written => {}
                 Err(_elapsed) => return Err(io::ErrorKind::TimedOut.into()),
             }
         }
-        self.sent += written as u64;
+        *self.sent += written as u64;
         self.out.clear();
         Ok(())
     }
@@ -112,7 +170,7 @@ pub(crate) enum Ending {
 }
 
 /// Serves a connection until it is over.
-pub(crate) async fn serve(shared: Arc<Shared>, mut connection: Connection) {
+pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection) {
     let _open = Activity::begin(connection.place.is_some().then_some(&shared.gauges.open));
     let mut served = 0;
     let mut idle_since = None;
@@ -122,7 +180,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut connection: Connection) {
             Err(cause) => break cause,
         }
         // On the heap, so that a parked connection does not carry the burst's state around.
-        match Box::pin(burst(&shared, &mut connection, &mut served)).await {
+        match Box::pin(burst(&shared, &connection, &mut served)).await {
             Burst::Pause(since) => idle_since = Some(since),
             Burst::Over(cause) => break cause,
         }
@@ -145,10 +203,12 @@ async fn park(
         None => clock::now() + shared.live.load().config.timeouts.head,
     };
     let evictable = Parked::enter(&shared.parked, connection.place.is_some());
-    let mut phase = shared.phase.subscribe();
     let closing = async {
+        if connection.listener.role == ListenerRole::Status {
+            return std::future::pending().await;
+        }
         // An error means that the process ends.
-        phase.wait_for(|&phase| phase == Phase::Draining).await.is_ok()
+        shared.phase.subscribe().wait_for(|&phase| phase == Phase::Draining).await.is_ok()
     };
     let cause = tokio::select! {
         biased;
@@ -169,7 +229,7 @@ fn has_bytes(transport: &Transport) -> bool {
 }
 
 /// Serves requests until the client pauses or the connection is over.
-async fn burst(shared: &Arc<Shared>, connection: &mut Connection, served: &mut u32) -> Burst {
+async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) -> Burst {
     let mut index = HeadIndex::default();
     let mut head = Vec::new();
     let mut client = Client {
@@ -177,11 +237,11 @@ async fn burst(shared: &Arc<Shared>, connection: &mut Connection, served: &mut u
         listener: &connection.listener,
         peer: connection.peer,
         event_loop: connection.event_loop,
-        transport: &mut connection.transport,
+        transport: &connection.transport,
         input: Vec::with_capacity(READ_BYTES),
         out: Vec::new(),
         deadline: Deadline::new(clock::now() + HOT_WAIT),
-        timer: None,
+        timers: Timers::default(),
         write_idle: shared.live.load().config.timeouts.write_idle,
         received: 0,
         sent: 0,
@@ -304,4 +364,3 @@ impl From<RequestInvalid> for RequestError {
         Self::Invalid(invalid)
     }
 }
-

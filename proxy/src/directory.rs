@@ -122,7 +122,8 @@ pub(crate) async fn answer(
         }
         Outcome::Unsatisfiable => Err(RequestError::Range(metadata.size())),
         Outcome::Whole => {
-            let part = Part { start: 0, length: metadata.size(), of: metadata.size(), is_range: false };
+            let part =
+                Part { start: 0, length: metadata.size(), of: metadata.size(), is_range: false };
             send(client, request, entry, (&file, path), (&part, &validators)).await
         }
         Outcome::Range { start, length } => {

@@ -4,16 +4,13 @@
 //! Everything it has read is kept in the exchange itself, so that any of its futures may be
 //! dropped between two reads, and the exchange be finished by somebody else.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ostler_policy::http::answer::{Answer, AnswerIndex, AnswerInvalid, ToClient};
 use ostler_policy::http::body::BodyDecoder;
 use ostler_policy::http::chunked::ChunkError;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 
 /// Room for an answer that is read at once.
@@ -51,17 +48,25 @@ pub(crate) enum Piece {
 
 /// The stream an exchange runs over.
 #[derive(Debug)]
-pub(crate) enum Upstream {
+enum Upstream {
     /// A worker's socket.
     Worker(UnixStream),
     /// The engine for origins, in this process.
-    Origin(DuplexStream),
+    Origin(ReadHalf<DuplexStream>, WriteHalf<DuplexStream>),
 }
 
 /// One request and its answer.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    stream: Upstream,
+    upstream: Upstream,
+    received: Received,
+    /// Whether everything that was to be sent was taken.
+    is_sent: bool,
+}
+
+/// What was received of the answer.
+#[derive(Debug, Default)]
+struct Received {
     /// What was read and not yet used: the answer's head stays in front until the body is read.
     input: Vec<u8>,
     /// How much of `input` is used.
@@ -70,51 +75,132 @@ pub(crate) struct Exchange {
     body: BodyDecoder,
     answer: Option<Answer>,
     is_complete: bool,
-    /// Whether the whole request was sent.
-    is_sent: bool,
+}
+
+/// The direction of the request.
+#[derive(Debug)]
+pub(crate) struct Sending<'e> {
+    writer: Writer<'e>,
+    is_sent: &'e mut bool,
+}
+
+/// The direction of the answer.
+#[derive(Debug)]
+pub(crate) struct Receiving<'e> {
+    reader: Reader<'e>,
+    received: &'e mut Received,
+}
+
+#[derive(Debug)]
+enum Writer<'e> {
+    Worker(&'e UnixStream),
+    Origin(&'e mut WriteHalf<DuplexStream>),
+}
+
+#[derive(Debug)]
+enum Reader<'e> {
+    Worker(&'e UnixStream),
+    Origin(&'e mut ReadHalf<DuplexStream>),
 }
 
 impl Exchange {
-    /// An exchange that begins on `stream`.
-    pub(crate) fn new(stream: Upstream) -> Self {
-        Self {
-            stream,
-            input: Vec::new(),
-            used: 0,
-            index: AnswerIndex::default(),
-            body: BodyDecoder::Length(0),
-            answer: None,
-            is_complete: false,
-            is_sent: true,
+    /// An exchange with a worker.
+    pub(crate) fn with_worker(stream: UnixStream) -> Self {
+        Self::new(Upstream::Worker(stream))
+    }
+
+    /// An exchange with the engine for origins.
+    pub(crate) fn with_origin(stream: DuplexStream) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Self::new(Upstream::Origin(reader, writer))
+    }
+
+    fn new(upstream: Upstream) -> Self {
+        Self { upstream, received: Received::default(), is_sent: true }
+    }
+
+    /// Both directions, to be used at the same time: an answer may begin before the request has
+    /// ended.
+    pub(crate) fn split(&mut self) -> (Receiving<'_>, Sending<'_>) {
+        let (reader, writer) = match &mut self.upstream {
+            Upstream::Worker(stream) => (Reader::Worker(stream), Writer::Worker(stream)),
+            Upstream::Origin(reader, writer) => (Reader::Origin(reader), Writer::Origin(writer)),
+        };
+        let receiving = Receiving { reader, received: &mut self.received };
+        (receiving, Sending { writer, is_sent: &mut self.is_sent })
+    }
+
+    /// Tells the other side that nobody waits for the answer, and drops the answer.
+    ///
+    /// Returns when the other side has ended the exchange: then its handler has ended. A handler
+    /// that goes on sending is cut off after [`DISCARD_LIMIT`].
+    pub(crate) async fn discard(mut self) {
+        let is_answered = self.received.answer.is_some();
+        let (mut receiving, mut sending) = self.split();
+        sending.end().await;
+        if !is_answered && !receiving.drop_some().await {
+            return;
+        }
+        let rest = async { while receiving.drop_some().await {} };
+        if tokio::time::timeout(DISCARD_LIMIT, rest).await.is_err() {
+            tracing::debug!("discarded_answer_cut_off");
         }
     }
 
-    /// Sends a part of the request. Stops early, without an error, when the other side has
-    /// begun to answer or does not take any more: the answer then says why.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        let mut sent = 0;
-        let stream = &mut self.stream;
-        let outcome = poll_fn(|context| {
-            while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-                match Pin::new(&mut *stream).poll_write(context, rest) {
-                    Poll::Ready(taken) => sent += taken?,
-                    Poll::Pending => {
-                        ready!(stream.poll_answered(context))?;
-                        return Poll::Ready(Ok(()));
-                    }
-                }
+    /// The connection to a worker, when it can carry another request.
+    pub(crate) fn into_reusable(self) -> Option<UnixStream> {
+        let Received { input, used, answer, is_complete, .. } = self.received;
+        let keeps = answer.is_some_and(|answer| answer.keeps_connection);
+        match self.upstream {
+            Upstream::Worker(stream)
+                if keeps && self.is_sent && is_complete && used == input.len() =>
+            {
+                Some(stream)
             }
-            Poll::Ready(Ok::<_, io::Error>(()))
-        });
-        let is_written = outcome.await.is_ok() && sent == bytes.len();
-        self.is_sent = self.is_sent && is_written;
+            Upstream::Worker(_) | Upstream::Origin(..) => None,
+        }
+    }
+}
+
+impl Sending<'_> {
+    /// Sends a part of the request. Returns whether it was taken: when it was not, the other
+    /// side wants no more of it, and its answer says why.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
+        let outcome = match &mut self.writer {
+            Writer::Worker(stream) => write_all(stream, bytes).await,
+            Writer::Origin(writer) => writer.write_all(bytes).await,
+        };
+        *self.is_sent = *self.is_sent && outcome.is_ok();
+        outcome.is_ok()
     }
 
-    /// Whether everything given to [`Exchange::send`] was taken.
-    pub(crate) fn is_sent(&self) -> bool {
-        self.is_sent
+    /// Says that nothing more will be sent.
+    async fn end(&mut self) {
+        *self.is_sent = false;
+        let outcome = match &mut self.writer {
+            Writer::Worker(stream) => {
+                rustix::net::shutdown(stream, rustix::net::Shutdown::Write).map_err(Into::into)
+            }
+            Writer::Origin(writer) => writer.shutdown().await,
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "half_close_failed");
+        }
     }
+}
 
+async fn write_all(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(taken) => bytes = bytes.get(taken..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Receiving<'_> {
     /// Waits for the head of the answer; interim answers (1xx) are skipped.
     ///
     /// # Errors
@@ -122,23 +208,8 @@ impl Exchange {
     /// What [`ExchangeError`] says.
     pub(crate) async fn answer(&mut self, to_head: bool) -> Result<Answer, ExchangeError> {
         loop {
-            if self.used < self.input.len() {
-                let unused = self.input.get(self.used..).unwrap_or_default();
-                match self.index.parse(unused, to_head)? {
-                    Some(interim) if interim.status < 200 => {
-                        self.used += interim.length;
-                        continue;
-                    }
-                    Some(answer) => {
-                        self.input.drain(..self.used);
-                        self.used = answer.length;
-                        self.body = BodyDecoder::new(answer.framing);
-                        self.is_complete = self.body.is_empty();
-                        self.answer = Some(answer);
-                        return Ok(answer);
-                    }
-                    None => {}
-                }
+            if let Some(answer) = self.received.head(to_head)? {
+                return Ok(answer);
             }
             if self.read().await? == 0 {
                 return Err(ExchangeError::Closed);
@@ -148,12 +219,7 @@ impl Exchange {
 
     /// Writes the answer's head for the client. Called once, before the body is read.
     pub(crate) fn write_head(&self, out: &mut Vec<u8>, to_client: &ToClient<'_>) {
-        self.index.write(&self.input, out, to_client);
-    }
-
-    /// Whether the whole answer was read.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.is_complete
+        self.received.index.write(&self.received.input, out, to_client);
     }
 
     /// Gives the next piece of the body to `take`, if it was read already.
@@ -165,17 +231,18 @@ impl Exchange {
         &mut self,
         take: impl FnOnce(&[u8]),
     ) -> Result<Option<Piece>, ExchangeError> {
-        if self.is_complete {
+        let received = &mut *self.received;
+        if received.is_complete {
             return Ok(Some(Piece::End));
         }
-        let unused = self.input.get(self.used..).unwrap_or_default();
-        let step = self.body.step(unused)?;
+        let unused = received.input.get(received.used..).unwrap_or_default();
+        let step = received.body.step(unused)?;
         let data = unused.get(step.consumed - step.data..step.consumed).unwrap_or_default();
-        self.is_complete = step.is_end;
+        received.is_complete = step.is_end;
         if !data.is_empty() {
             take(data);
         }
-        self.used += step.consumed;
+        received.used += step.consumed;
         Ok(match (step.data, step.is_end) {
             (0, false) => None,
             (0, true) => Some(Piece::End),
@@ -189,110 +256,58 @@ impl Exchange {
     ///
     /// What [`ExchangeError`] says; the body is then truncated.
     pub(crate) async fn fill(&mut self) -> Result<(), ExchangeError> {
-        self.input.drain(..self.used);
-        self.used = 0;
+        self.received.input.drain(..self.received.used);
+        self.received.used = 0;
         if self.read().await? == 0 {
-            self.is_complete = self.body.may_end_by_close();
-            if !self.is_complete {
+            self.received.is_complete = self.received.body.may_end_by_close();
+            if !self.received.is_complete {
                 return Err(ExchangeError::Closed);
             }
         }
         Ok(())
     }
 
-    /// Tells the other side that nobody waits for the answer, and drops the answer.
-    ///
-    /// Returns when the other side has ended the exchange: then its handler has ended. A handler
-    /// that goes on sending is cut off after [`DISCARD_LIMIT`].
-    pub(crate) async fn discard(mut self) {
-        if let Err(error) = self.stream.shutdown().await {
-            tracing::debug!(%error, "half_close_failed");
-        }
-        if self.answer.is_none() {
-            self.input.clear();
-            if !matches!(self.read().await, Ok(1..)) {
-                return;
-            }
-        }
-        let rest = async {
-            loop {
-                self.input.clear();
-                if !matches!(self.read().await, Ok(1..)) {
-                    return;
-                }
-            }
-        };
-        if tokio::time::timeout(DISCARD_LIMIT, rest).await.is_err() {
-            tracing::debug!("discarded_answer_cut_off");
-        }
-    }
-
-    /// The connection, when it can carry another request.
-    pub(crate) fn into_reusable(self) -> Option<UnixStream> {
-        let keeps = self.answer.is_some_and(|answer| answer.keeps_connection);
-        match self.stream {
-            Upstream::Worker(stream)
-                if keeps && self.is_sent && self.is_complete && self.used == self.input.len() =>
-            {
-                Some(stream)
-            }
-            Upstream::Worker(_) | Upstream::Origin(_) => None,
-        }
+    /// Reads and drops something; false when nothing more comes.
+    async fn drop_some(&mut self) -> bool {
+        self.received.input.clear();
+        matches!(self.read().await, Ok(1..))
     }
 
     async fn read(&mut self) -> io::Result<usize> {
-        self.input.reserve(READ_BYTES);
-        self.stream.read_buf(&mut self.input).await
-    }
-}
-
-impl Upstream {
-    /// Ready when the other side has sent something while it does not take any more.
-    fn poll_answered(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Worker(stream) => stream.poll_read_ready(context),
-            // The engine for origins reads on while it answers, or drops its side.
-            Self::Origin(_) => Poll::Pending,
+        let input = &mut self.received.input;
+        input.reserve(READ_BYTES);
+        match &mut self.reader {
+            Reader::Worker(stream) => loop {
+                match stream.try_read_buf(input) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        stream.readable().await?;
+                    }
+                    outcome => return outcome,
+                }
+            },
+            Reader::Origin(reader) => reader.read_buf(input).await,
         }
     }
 }
 
-impl AsyncRead for Upstream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Worker(stream) => Pin::new(stream).poll_read(context, into),
-            Self::Origin(stream) => Pin::new(stream).poll_read(context, into),
+impl Received {
+    /// The head of the answer, once it is there.
+    fn head(&mut self, to_head: bool) -> Result<Option<Answer>, ExchangeError> {
+        while self.used < self.input.len() {
+            let unused = self.input.get(self.used..).unwrap_or_default();
+            match self.index.parse(unused, to_head)? {
+                Some(interim) if interim.status < 200 => self.used += interim.length,
+                Some(answer) => {
+                    self.input.drain(..self.used);
+                    self.used = answer.length;
+                    self.body = BodyDecoder::new(answer.framing);
+                    self.is_complete = self.body.is_empty();
+                    self.answer = Some(answer);
+                    return Ok(Some(answer));
+                }
+                None => return Ok(None),
+            }
         }
-    }
-}
-
-impl AsyncWrite for Upstream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Worker(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Origin(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Worker(stream) => Pin::new(stream).poll_flush(context),
-            Self::Origin(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Worker(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Origin(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        Ok(None)
     }
 }

@@ -53,7 +53,11 @@ impl Link {
     /// # Errors
     ///
     /// `NotTaken` when no connection is to be had. The permit is given back.
-    pub(crate) async fn begin(self, permit: Permit, event_loop: usize) -> Result<Running, NotTaken> {
+    pub(crate) async fn begin(
+        self,
+        permit: Permit,
+        event_loop: usize,
+    ) -> Result<Running, NotTaken> {
         match self {
             Self::Http(link) => match http::connect(link, &permit.worker, event_loop).await {
                 Ok(exchange) => Ok(Running { exchange, permit, link: self, event_loop }),

@@ -1,7 +1,6 @@
 //! Accepts connections, as many as there are places for.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,18 +82,18 @@ impl Socket {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Transport, Peer, Option<SocketAddr>)> {
+    async fn accept(&self) -> io::Result<(Transport, Peer)> {
         match self {
             Self::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
                 // An answer goes out in as few writes as can be; waiting to fill packets only
                 // delays the last.
                 stream.set_nodelay(true)?;
-                Ok((Transport::Tcp(stream), Peer::Ip(address.ip()), Some(address)))
+                Ok((Transport::Tcp(stream), Peer::Ip(address.ip())))
             }
             Self::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                Ok((Transport::Unix(stream), Peer::Unix, None))
+                Ok((Transport::Unix(stream), Peer::Unix))
             }
         }
     }
@@ -108,13 +107,20 @@ pub(crate) async fn accept(
     event_loop: usize,
 ) {
     let mut open = listener.is_open.subscribe();
+    // Once the listener is closed: how many connections are still taken over from the backlog.
+    let mut left = None::<u32>;
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = open.wait_for(|&is_open| !is_open) => return,
-            accepted = socket.accept() => accepted,
+            _ = open.wait_for(|&is_open| !is_open), if left.is_none() => {
+                left = Some(shared.live.load().config.server.listen_backlog);
+                continue;
+            }
+            accepted = socket.accept(), if left != Some(0) => accepted,
+            () = std::future::ready(()), if left.is_some() => return,
         };
-        let (transport, peer, peer_address) = match accepted {
+        left = left.map(|left| left.saturating_sub(1));
+        let (transport, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 pause(&shared, &listener, &error).await;
@@ -128,9 +134,14 @@ pub(crate) async fn accept(
         if place.is_some() {
             shared.counters.add(Counter::AcceptedTotal, 1);
         }
-        let listener = Arc::clone(&listener);
-        let connection = Connection { transport, peer, peer_address, listener, place, event_loop };
-        shared.tasks.spawn(connection::serve(Arc::clone(&shared), connection));
+        let (role, listener) = (listener.role, Arc::clone(&listener));
+        let connection = Connection { transport, peer, listener, place, event_loop };
+        let serve = connection::serve(Arc::clone(&shared), connection);
+        match role {
+            ListenerRole::Client => shared.tasks.spawn(serve),
+            // Operators may look on while the proxy drains; it does not wait for them.
+            ListenerRole::Status => shared.tasks.spawn_uncounted(serve),
+        }
     }
 }
 
@@ -149,7 +160,9 @@ async fn place(shared: &Shared) -> Place {
 async fn pause(shared: &Shared, listener: &Listener, error: &io::Error) {
     let is_momentary = matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     );
     if !is_momentary {
         if shared.complaints.is_due() {
@@ -159,4 +172,3 @@ async fn pause(shared: &Shared, listener: &Listener, error: &io::Error) {
         tokio::time::sleep(PAUSE).await;
     }
 }
-

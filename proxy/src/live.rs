@@ -79,9 +79,7 @@ impl LiveConfig {
         let routes = config
             .listeners
             .iter()
-            .map(|listener| {
-                (listener.name.clone(), Routes::for_listener(&config, &listener.name))
-            })
+            .map(|listener| (listener.name.clone(), Routes::for_listener(&config, &listener.name)))
             .collect();
         let head_limits = HeadLimits {
             head_bytes: whole(config.limits.head_size.0),
@@ -129,16 +127,19 @@ fn origins(
         }
         let built = match &origin.kind {
             OriginKind::Directory { directory } => {
-                let opened = Directory::open(directory).map_err(|source| BuildError::Directory {
-                    name: name.clone(),
-                    path: directory.display().to_string(),
-                    source,
-                })?;
+                let opened =
+                    Directory::open(directory).map_err(|source| BuildError::Directory {
+                        name: name.clone(),
+                        path: directory.display().to_string(),
+                        source,
+                    })?;
                 Origin::Directory(Arc::new(opened))
             }
             kind @ OriginKind::Servers { .. } => {
                 let servers = ServersOrigin::build(name, kind);
-                Origin::Servers(Arc::new(servers.ok_or_else(|| BuildError::NoServers(name.clone()))?))
+                Origin::Servers(Arc::new(
+                    servers.ok_or_else(|| BuildError::NoServers(name.clone()))?,
+                ))
             }
         };
         Ok((name.clone(), built))

@@ -5,13 +5,46 @@
 
 use std::process::ExitCode;
 
+mod access_log;
+mod body;
 mod cli;
+mod clock;
 mod command;
+mod connection;
 mod control;
+mod control_client;
+mod deadline;
+mod directory;
+mod entry;
+mod event_loop;
+mod exchange;
+mod idle;
+mod link;
+mod listener;
+mod live;
+mod origin;
+mod pool;
+mod process;
+mod process_figures;
+mod reason;
+mod relay;
+mod request;
+mod respond;
+mod shared;
+mod snapshot;
+mod status;
+mod tasks;
+mod transport;
+mod watch;
 
 fn main() -> ExitCode {
+    // A panic has said where on standard error; what is left to say is whose fault it is.
+    std::panic::catch_unwind(run).unwrap_or_else(|_| cli::ExitStatus::Bug.into())
+}
+
+fn run() -> ExitCode {
     match cli::parse() {
-        Ok(subcommand) => command::run(subcommand),
+        Ok(ask) => command::run(ask),
         Err(exit_status) => exit_status.into(),
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 use self::app::OriginApp;
 use self::resolve::Resolver;
-use crate::exchange::{Exchange, Upstream};
+use crate::exchange::Exchange;
 use crate::tasks::Tasks;
 
 /// What the pipe to the engine holds at most in each direction.
@@ -163,7 +163,7 @@ impl ServersOrigin {
             // The pipe serves one request; whatever is given back is closed with it.
             drop(engine.process_new_http(session, &shutdown).await);
         });
-        (Exchange::new(Upstream::Origin(ours)), outcome)
+        (Exchange::with_origin(ours), outcome)
     }
 
     /// Looks the servers' names up.

@@ -174,15 +174,14 @@ impl Pool {
                 books.degraded_since.get_or_insert_with(clock::unix_now);
             }
         }
-        self.note_fullness(&mut books);
+        Self::note_fullness(&mut books);
     }
 
     /// The worker of a slot and generation.
     pub(crate) fn worker(&self, slot: u32, generation: u32) -> Option<Arc<Worker>> {
         let books = self.books();
-        let is_it = |worker: &&Arc<Worker>| {
-            worker.id.slot == slot && worker.id.generation == generation
-        };
+        let is_it =
+            |worker: &&Arc<Worker>| worker.id.slot == slot && worker.id.generation == generation;
         books.workers.iter().find(is_it).cloned()
     }
 
@@ -260,7 +259,7 @@ impl Pool {
         let mut books = self.books();
         if let Some(place) = books.admission.admit() {
             books.timings.queue_wait.record(Duration::ZERO, now);
-            self.note_fullness(&mut books);
+            Self::note_fullness(&mut books);
             return Ok(Entered::Admitted(place));
         }
         let (waiter, granted) = oneshot::channel();
@@ -274,7 +273,8 @@ impl Pool {
     /// Claims the row of a place. `None` when somebody else holds it: then the place is lost until
     /// its worker is replaced, which is better than two requests in one row.
     fn permit(self: &Arc<Self>, place: Place, arrived: Instant) -> Option<Permit> {
-        let worker = self.books().workers.iter().find(|known| known.number == place.worker).cloned();
+        let worker =
+            self.books().workers.iter().find(|known| known.number == place.worker).cloned();
         let Some(worker) = worker else {
             self.release_place(place);
             return None;
@@ -299,7 +299,7 @@ impl Pool {
             books.timings.queue_wait.record(grant.waited, now);
             self.hand_over(&mut books, grant.place, grant.waiter, now);
         }
-        self.note_fullness(&mut books);
+        Self::note_fullness(&mut books);
         let is_idle = books.admission.is_idle(place.worker);
         let worker = books.workers.iter().find(|worker| worker.number == place.worker);
         if let Some(worker) = worker.filter(|worker| is_idle && worker.is_withdrawn()) {
@@ -314,7 +314,7 @@ impl Pool {
             let next = books.admission.release(refused, now);
             offer = next.and_then(|grant| grant.waiter.send(grant.place).err());
         }
-        self.note_fullness(books);
+        Self::note_fullness(books);
     }
 
     /// Records how long a request ran in the application.
@@ -323,7 +323,7 @@ impl Pool {
         self.books().timings.run.record(ran, clock::now());
     }
 
-    fn note_fullness(&self, books: &mut Books) {
+    fn note_fullness(books: &mut Books) {
         let capacity: u32 = books
             .workers
             .iter()

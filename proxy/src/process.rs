@@ -55,7 +55,8 @@ pub(crate) enum ProcessError {
 /// Runs the proxy process until it is drained or the supervisor ends.
 pub(crate) fn run() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.map_err(ProcessError::Start).and_then(|runtime| runtime.block_on(serve()));
+    let outcome =
+        runtime.map_err(ProcessError::Start).and_then(|runtime| runtime.block_on(serve()));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(ProcessError::SupervisorGone) => {
@@ -127,7 +128,8 @@ impl Process {
         channel.send(&hello, &[]).await.map_err(ProcessError::Channel)?;
         let first = channel.recv::<ToProxy>().await.map_err(ProcessError::Channel)?;
         let (first, descriptors) = first.ok_or(ProcessError::SupervisorGone)?;
-        let ToProxy::Hello { protocol, supervisor_pid, started_unix_ms, incarnation } = first else {
+        let ToProxy::Hello { protocol, supervisor_pid, started_unix_ms, incarnation } = first
+        else {
             return Err(ProcessError::NoHello);
         };
         if protocol != PROTOCOL {
@@ -384,12 +386,10 @@ impl Process {
 }
 
 fn read_config(file: OwnedFd) -> Result<Config, String> {
-    use std::io::{Read as _, Seek as _};
-    let mut text = String::new();
+    use std::io::Seek as _;
     let mut file = std::fs::File::from(file);
-    file.rewind()
-        .and_then(|()| file.read_to_string(&mut text))
-        .map_err(|error| format!("the configuration cannot be read: {error}"))?;
+    let text = file.rewind().and_then(|()| io::read_to_string(file));
+    let text = text.map_err(|error| format!("the configuration cannot be read: {error}"))?;
     let path = std::path::Path::new("(from the supervisor)");
     Config::parse(&text, path).map_err(|errors| errors.to_string())
 }

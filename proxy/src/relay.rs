@@ -9,9 +9,9 @@ use ostler_policy::http::answer::ClientBody;
 use ostler_policy::http::chunked::{LAST_CHUNK, write_chunk};
 
 use crate::clock;
-use crate::connection::Client;
+use crate::connection::Outgoing;
 use crate::deadline::Deadline;
-use crate::exchange::{Exchange, ExchangeError, Piece};
+use crate::exchange::{ExchangeError, Piece, Receiving};
 
 /// How much is gathered before it is written.
 const GATHER_BYTES: usize = 64 * 1024;
@@ -27,40 +27,41 @@ pub(crate) enum RelayError {
     Silent,
 }
 
-/// Writes what `client.out` holds already, the head, and then the body of the answer.
+/// Writes what waits to be sent already, the head, and then the body of the answer.
 ///
 /// # Errors
 ///
 /// What [`RelayError`] says: the answer is truncated.
 pub(crate) async fn relay(
-    client: &mut Client<'_>,
-    exchange: &mut Exchange,
+    outgoing: &mut Outgoing<'_>,
+    receiving: &mut Receiving<'_>,
     body: ClientBody,
     idle: Duration,
 ) -> Result<(), RelayError> {
-    // The client's timer watches the client; this one the other side.
-    let mut silence = None::<Deadline>;
+    // One timer watches the client, the other one the other side.
+    let mut silence = outgoing.timer.take();
     loop {
-        let out = &mut client.out;
-        let piece = exchange.buffered(|data| match body {
+        let out = &mut *outgoing.out;
+        let piece = receiving.buffered(|data| match body {
             ClientBody::Chunked => write_chunk(out, data),
             ClientBody::AsStated | ClientBody::UntilClose => out.extend_from_slice(data),
         });
         match piece.map_err(RelayError::Upstream)? {
             Some(Piece::End) => break,
-            Some(Piece::Data) if client.out.len() < GATHER_BYTES => {}
-            Some(Piece::Data) => client.flush().await.map_err(|_left| RelayError::Client)?,
+            Some(Piece::Data) if outgoing.out.len() < GATHER_BYTES => {}
+            Some(Piece::Data) => outgoing.flush().await.map_err(|_left| RelayError::Client)?,
             None => {
-                client.flush().await.map_err(|_left| RelayError::Client)?;
+                outgoing.flush().await.map_err(|_left| RelayError::Client)?;
                 let at = clock::now() + idle;
                 let silence = silence.get_or_insert_with(|| Deadline::new(at));
-                let filled = silence.run(at, exchange.fill()).await;
+                let filled = silence.run(at, receiving.fill()).await;
                 filled.map_err(|_elapsed| RelayError::Silent)?.map_err(RelayError::Upstream)?;
             }
         }
     }
+    *outgoing.timer = silence;
     if body == ClientBody::Chunked {
-        client.out.extend_from_slice(LAST_CHUNK);
+        outgoing.out.extend_from_slice(LAST_CHUNK);
     }
-    client.flush().await.map_err(|_left| RelayError::Client)
+    outgoing.flush().await.map_err(|_left| RelayError::Client)
 }

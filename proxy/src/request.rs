@@ -75,11 +75,7 @@ impl Request<'_> {
 }
 
 /// Answers one request. `served` counts the requests of the connection, this one included.
-pub(crate) async fn handle(
-    client: &mut Client<'_>,
-    head: RequestHead<'_>,
-    served: u32,
-) -> Ending {
+pub(crate) async fn handle(client: &mut Client<'_>, head: RequestHead<'_>, served: u32) -> Ending {
     let shared = client.shared;
     let is_counted = client.listener.role == ListenerRole::Client;
     let _in_flight = Activity::begin(is_counted.then_some(&shared.gauges.in_flight));
@@ -135,11 +131,8 @@ fn check<'r>(
     let is_draining = *client.shared.phase.borrow() == Phase::Draining;
     let persistence = keepalive::decide(&client.listener.keepalive(), &head, served, is_draining);
     let timeouts = &live.config.timeouts;
-    let limits = BodyLimits {
-        size: u64::MAX,
-        idle: timeouts.body_idle,
-        min_rate: timeouts.body_min_rate.0,
-    };
+    let limits =
+        BodyLimits { size: u64::MAX, idle: timeouts.body_idle, min_rate: timeouts.body_min_rate.0 };
     let awaits_continue = head.version() == Version::Http11
         && head.values(Known::Expect).any(|value| value.eq_ignore_ascii_case(b"100-continue"));
     let body = RequestBody::new(framing, limits, awaits_continue);
@@ -248,6 +241,9 @@ fn strip<'t>(target: &'t target::Target<'_>, config: &RouteConfig, strips: bool)
     Rest { path: Cow::Borrowed(path), target: sent }
 }
 
+const HEX: [char; 16] =
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+
 /// Encodes a decoded path again, everything but unreserved bytes and slashes (RFC 3986 §2.3).
 fn encode(path: &[u8]) -> String {
     let mut encoded = String::with_capacity(path.len());
@@ -255,7 +251,7 @@ fn encode(path: &[u8]) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            encoded.extend(['%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
     }
     encoded
@@ -264,7 +260,7 @@ fn encode(path: &[u8]) -> String {
 /// Redirects: the rest of path and query is appended to the location.
 async fn redirect(
     client: &mut Client<'_>,
-    request: &mut Request<'_>,
+    request: &Request<'_>,
     entry: &mut Entry,
     (config, location, status): (&RouteConfig, &str, u16),
 ) -> Result<Ending, RequestError> {
@@ -387,11 +383,11 @@ fn record(
     }
     count(client.shared, client, entry);
     let format: AccessFormat = live.config.log.access.format;
-    client.shared.access_log.write(format, entry, &crate::access_log::Line {
-        request: line,
-        head,
-        sent: client.sent,
-    });
+    client.shared.access_log.write(
+        format,
+        entry,
+        &crate::access_log::Line { request: line, head, sent: client.sent },
+    );
 }
 
 fn count(shared: &Shared, client: &Client<'_>, entry: &Entry) {

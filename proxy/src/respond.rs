@@ -90,9 +90,7 @@ pub(crate) fn verdict(error: &RequestError) -> Verdict {
         }
         RequestError::HeadTimeout => (408, "Request Timeout", Reason::HeadTimeout),
         RequestError::Body(BodyError::Timeout) => (408, "Request Timeout", Reason::BodyTimeout),
-        RequestError::Body(BodyError::TooLarge) => {
-            (413, "Content Too Large", Reason::BodyTooLarge)
-        }
+        RequestError::Body(BodyError::TooLarge) => (413, "Content Too Large", Reason::BodyTooLarge),
         RequestError::Body(BodyError::Left(_))
         | RequestError::NotAdmitted(NotAdmitted::ClientLeft) => {
             (499, "Client Left", Reason::ClientLeft)
@@ -181,13 +179,14 @@ pub(crate) fn write_error(out: &mut Vec<u8>, error: &RequestError, telling: &Tel
     if telling.shows_reason {
         write_field(out, b"x-ostler-reason", reason.word().as_bytes());
     }
-    match error {
-        RequestError::Method(allow) => write_field(out, b"allow", allow.as_bytes()),
-        RequestError::Range(size) => {
-            write_field(out, b"content-range", format!("bytes */{size}").as_bytes());
-        }
-        _ if status == 503 => write_field(out, b"retry-after", RETRY_AFTER_S),
-        _ => {}
+    if let RequestError::Method(allow) = error {
+        write_field(out, b"allow", allow.as_bytes());
+    }
+    if let RequestError::Range(size) = error {
+        write_field(out, b"content-range", format!("bytes */{size}").as_bytes());
+    }
+    if status == 503 {
+        write_field(out, b"retry-after", RETRY_AFTER_S);
     }
     write_field(out, b"date", &clock::http_date());
     let version = telling.head.map_or(Version::Http11, |head| head.version());

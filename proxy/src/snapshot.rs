@@ -228,12 +228,7 @@ fn worker(worker: &Worker, now: Duration) -> status::Worker {
     }
 }
 
-fn thread(
-    number: u32,
-    row: Row<'_>,
-    worker: status::WorkerState,
-    now: Duration,
-) -> status::Thread {
+fn thread(number: u32, row: Row<'_>, worker: status::WorkerState, now: Duration) -> status::Thread {
     let Some(row) = row.snapshot() else {
         // It changes faster than it can be read: busy, with nothing certain to tell.
         let state = status::ThreadState::of(worker, true);

@@ -77,13 +77,14 @@ pub(crate) async fn answer(
     }
     let snapshot = snapshot::take(client.shared, request.live, request.host);
     let options = Options::of(request);
-    let (media_type, body) = match page {
-        Page::Metrics => {
-            ("text/plain; version=0.0.4; charset=utf-8", ostler_status::prometheus(&snapshot))
-        }
-        _ if options.is_auto => ("text/plain; charset=ISO-8859-1", ostler_status::auto(&snapshot)),
-        _ if options.is_json => ("application/json", ostler_status::json(&snapshot)),
-        _ => ("text/html; charset=utf-8", ostler_status::html(&snapshot, &options.html)),
+    let (media_type, body) = if page == Page::Metrics {
+        ("text/plain; version=0.0.4; charset=utf-8", ostler_status::prometheus(&snapshot))
+    } else if options.is_auto {
+        ("text/plain; charset=ISO-8859-1", ostler_status::auto(&snapshot))
+    } else if options.is_json {
+        ("application/json", ostler_status::json(&snapshot))
+    } else {
+        ("text/html; charset=utf-8", ostler_status::html(&snapshot, &options.html))
     };
     let fields: [(&str, &[u8]); 4] = [
         ("content-type", media_type.as_bytes()),

@@ -29,7 +29,7 @@ impl Tasks {
     }
 
     /// Runs `task` on the current event loop; a drain ends it by other means than waiting.
-    #[expect(clippy::disallowed_methods, reason = "accept loops end when their listener closes")]
+    #[expect(clippy::disallowed_methods, reason = "what a drain ends otherwise")]
     #[expect(clippy::unused_self, reason = "stands beside `spawn`, so that both are found")]
     pub(crate) fn spawn_uncounted(&self, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);

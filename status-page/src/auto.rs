@@ -1,4 +1,4 @@
-//! The plain text of mod_status's `?auto`, as httpd 2.4.63 with the event MPM prints it.
+//! The plain text of `mod_status`'s `?auto`, as httpd 2.4.63 with the event MPM prints it.
 //!
 //! Monitors index into these lines, so order, names and form are httpd's. Keys of our own follow
 //! `Scoreboard:`, where all of them take unknown lines, and have no colon in them.
@@ -111,7 +111,7 @@ fn write_own(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     Ok(())
 }
 
-/// Writes a pool's lines in the form that mod_proxy gives its balancers.
+/// Writes a pool's lines in the form that `mod_proxy` gives its balancers.
 fn write_pool(out: &mut String, index: usize, name: &str, pool: &Pool) -> fmt::Result {
     writeln!(out, "OstlerPool[{index}]Name: {}", printable(name))?;
     writeln!(out, "OstlerPool[{index}]State: {}", pool.state.name())?;
@@ -146,12 +146,10 @@ fn uptime_words(uptime: u64) -> String {
         (uptime / 60 % 60, "minute"),
         (uptime % 60, "second"),
     ];
-    let mut words = String::new();
-    for (number, unit) in parts.into_iter().filter(|&(number, _)| number != 0) {
-        let plural = if number == 1 { "" } else { "s" };
-        words.push_str(&format!(" {number} {unit}{plural}"));
-    }
-    words
+    let shown = parts.into_iter().filter(|&(number, _)| number != 0);
+    shown
+        .map(|(number, unit)| format!(" {number} {unit}{}", if number == 1 { "" } else { "s" }))
+        .collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "six digits are shown")]
@@ -177,11 +175,7 @@ fn general(number: f64) -> String {
 }
 
 fn without_zeros(digits: &str) -> &str {
-    if digits.contains('.') {
-        digits.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        digits
-    }
+    if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits }
 }
 
 #[cfg(test)]

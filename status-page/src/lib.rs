@@ -1,16 +1,29 @@
-//! A [`Snapshot`] of Ostler as HTML, as mod_status's `?auto`, as JSON, as Prometheus text, and
+//! A [`Snapshot`] of Ostler as HTML, as `mod_status`'s `?auto`, as JSON, as Prometheus text, and
 //! as one screen of a terminal.
 //!
 //! Every rendering is a pure function of the snapshot; nothing here reads the system or can
 //! change anything. **Invariant:** every text of a snapshot may come from a client or a hostile
 //! worker, so no rendering lets one be more than text.
 
+mod auto;
+mod html;
+mod json;
+mod metrics;
 mod moment;
+mod scoreboard;
 mod snapshot;
+mod text;
+mod units;
+mod verdict;
 
+pub use auto::auto;
+pub use html::{CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html};
+pub use json::json;
+pub use metrics::prometheus;
 pub use moment::UnixTime;
 pub use snapshot::{
     ByStatus, Cache, ClosedTotal, Connections, LastExit, Machine, Origin, OriginServer,
     PendingRecycle, Percentiles, Pool, PoolState, Proxy, Request, Requests, Server, ShedTotal,
     Snapshot, Thread, ThreadState, Worker, WorkerState,
 };
+pub use text::text;

@@ -7,7 +7,7 @@ use crate::snapshot::{Pool, Request, Snapshot, Thread, ThreadState, Worker};
 /// A service may have thousands; the idle ones say nothing. Its busy rows are always listed.
 const LISTED_ROWS: u32 = 64;
 
-/// Sums over all rows and workers, as mod_status counts them.
+/// Sums over all rows and workers, as `mod_status` counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Rows in the application.
@@ -83,9 +83,7 @@ pub(crate) fn listed<'a>(pool: &Pool, worker: &'a Worker) -> impl Iterator<Item 
 pub(crate) fn keep_listed(snapshot: &mut Snapshot) {
     for pool in snapshot.pools.values_mut().filter(|pool| pool.is_service()) {
         for worker in &mut pool.workers {
-            worker
-                .threads
-                .retain(|thread| thread.thread < LISTED_ROWS || thread.state.is_busy());
+            worker.threads.retain(|thread| thread.thread < LISTED_ROWS || thread.state.is_busy());
         }
     }
 }

@@ -267,7 +267,7 @@ pub struct Cache {
     pub misses_total: u64,
 }
 
-/// What mod_status tells of the machine and of the process. Not in the document.
+/// What `mod_status` tells of the machine and of the process. Not in the document.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Machine {
     /// Name that the operator asked for: the Host of the request.

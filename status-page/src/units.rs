@@ -112,7 +112,8 @@ mod tests {
         for (ms, expected) in cases {
             assert_eq!(duration(ms), expected);
         }
-        for (ms, expected) in [(-1.0, "0 ms"), (0.36, "0.4 ms"), (12.3, "12 ms"), (3_210.0, "3.2 s")]
+        for (ms, expected) in
+            [(-1.0, "0 ms"), (0.36, "0.4 ms"), (12.3, "12 ms"), (3_210.0, "3.2 s")]
         {
             assert_eq!(milliseconds(ms), expected);
         }

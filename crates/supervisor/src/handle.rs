@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::sync::{mpsc, oneshot};
+use ostler_conf::Loaded;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that may wait; who sends more waits.
 pub(crate) const QUEUE: usize = 16;
@@ -12,6 +13,24 @@ pub(crate) const QUEUE: usize = 16;
 pub struct Handle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) status_socket: PathBuf,
+    pub(crate) published: watch::Receiver<Published>,
+}
+
+/// What the rest of the program has to know of the configuration in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Path of the status page.
+    pub status_path: String,
+    /// Files whose change shall cause a reload; none without `server.watch`.
+    pub watched: Vec<PathBuf>,
+}
+
+impl Published {
+    pub(crate) fn of(loaded: &Loaded) -> Self {
+        let config = &loaded.config;
+        let watched = if config.server.watch { loaded.files.clone() } else { Vec::new() };
+        Self { status_path: config.status.path.clone(), watched }
+    }
 }
 
 /// Something to do, and where to say how it went.
@@ -65,6 +84,11 @@ impl Handle {
         if self.commands.send(Command::Stop { now, reply }).await.is_ok() {
             let (Ok(()) | Err(_)) = ended.await;
         }
+    }
+
+    /// Returns what the configuration in force says to the rest of the program.
+    pub fn published(&self) -> watch::Receiver<Published> {
+        self.published.clone()
     }
 
     /// Where the proxy process answers status requests of this machine's operator.

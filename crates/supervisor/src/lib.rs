@@ -39,7 +39,7 @@ mod worker_process;
 mod worker_set;
 mod workers;
 
-pub use handle::{Handle, ReloadError};
+pub use handle::{Handle, Published, ReloadError};
 pub use listeners::BindError;
 pub use runtime_dir::RuntimeDirError;
 pub use start::{Options, StartError};

@@ -18,7 +18,7 @@ use ostler_policy::worker::WorkerEvent;
 use ostler_segment::counter::Pool;
 
 use crate::event::SetId;
-use crate::handle::{ReloadError, ReloadReply};
+use crate::handle::{Published, ReloadError, ReloadReply};
 use crate::listeners::Listeners;
 use crate::start::{self, StartError};
 use crate::supervisor::{Live, Supervisor};
@@ -212,6 +212,7 @@ impl Supervisor {
         log_closed(&self.live.listeners, &next.listeners);
         start::log_listeners(&next.listeners, &self.live.listeners);
         self.live = next;
+        self.published.send_replace(Published::of(&self.live.loaded));
         if let Err(error) = start::follow_logs(self.live.config()) {
             tracing::error!(%error, "error_log_not_opened");
         }

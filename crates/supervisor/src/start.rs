@@ -11,10 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ostler_conf::{Config, ConfigErrors, LogPath};
 use ostler_segment::SegmentError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::event;
-use crate::handle::{self, Handle};
+use crate::handle::{self, Handle, Published};
 use crate::identity::{self, Identity};
 use crate::listeners::{BindError, Listeners, listen_unix};
 use crate::machinery::{Generations, Machinery};
@@ -122,10 +122,11 @@ impl Supervisor {
         };
         let inputs =
             Inputs { signals: Signals::listen()?, events: event_queue, commands: command_queue };
-        let handle = Handle { commands, status_socket };
+        let (publish, published) = watch::channel(Published::of(&loaded));
+        let handle = Handle { commands, status_socket, published };
         let live = Live { loaded, version: 1, loaded_unix_ms: unix_ms(), listeners, access_log };
         log_listeners(&live.listeners, &Listeners::default());
-        Ok((Self::new(options, live, machinery, inputs, handle), control))
+        Ok((Self::new(options, live, machinery, inputs, (handle, publish)), control))
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
+use crate::spawn::THIS_PROGRAM;
 
 /// Exit status of a stub that could not become its program (`EX_OSERR`).
 pub const EXIT_STATUS: u8 = 71;
@@ -102,6 +103,9 @@ fn exec(plan: &Plan) -> Result<std::convert::Infallible, StubError> {
     let (program, arguments) = plan.command.split_first().ok_or(StubError::Empty)?;
     let mut command = Command::new(program);
     command.args(arguments);
+    if program == THIS_PROGRAM {
+        command.arg0("ostler");
+    }
     if plan.listens {
         command.env("LISTEN_FDS", "1").env("LISTEN_PID", std::process::id().to_string());
     }

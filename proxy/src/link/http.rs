@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 
 use super::HttpLink;
 use crate::clock;
-use crate::exchange::{Exchange, Upstream};
+use crate::exchange::Exchange;
 use crate::pool::Worker;
 
 /// Opens an exchange, on a kept connection if there is one.
@@ -23,7 +23,7 @@ pub(super) async fn connect(
         Some(stream) => stream,
         None => UnixStream::connect(&worker.socket).await?,
     };
-    Ok(Exchange::new(Upstream::Worker(stream)))
+    Ok(Exchange::with_worker(stream))
 }
 
 /// Keeps the connection of a finished exchange, if it can be used again.

@@ -19,7 +19,7 @@ use super::resolve::ServerIndex;
 use super::{Call, OriginFailure, Server};
 
 /// How long an idle connection to a server is kept.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Carries requests to origins.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,8 @@ impl Carried {
         let is_new = |backend: &Backend, healthy: bool| healthy && !self.tried.contains(backend);
         let found = origin.balancer.select_with(b"", 256, is_new);
         let found = found.or_else(|| origin.balancer.select(b"", 256));
-        let none = || Error::explain(ErrorType::ConnectNoRoute, "no address of any server is known");
+        let none =
+            || Error::explain(ErrorType::ConnectNoRoute, "no address of any server is known");
         let backend = found.ok_or_else(none)?;
         let index = backend.ext.get::<ServerIndex>().map_or(0, |index| index.0);
         let url = &origin.servers.get(index).ok_or_else(none)?.url;
@@ -195,7 +196,12 @@ impl ProxyHttp for OriginApp {
         FailToProxy { error_code: 0, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, _session: &mut Session, error: Option<&Error>, carried: &mut Self::CTX) {
+    async fn logging(
+        &self,
+        _session: &mut Session,
+        error: Option<&Error>,
+        carried: &mut Self::CTX,
+    ) {
         carried.attempt_ended(error.is_some());
         if let (Some(error), Some(call)) = (error, &carried.call) {
             tracing::debug!(origin = %call.origin.name, %error, "origin_failed");

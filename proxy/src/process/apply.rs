@@ -23,7 +23,7 @@ struct Sockets {
     /// As bound, with the real port.
     address: String,
     role: ListenerRole,
-    sockets: Vec<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
 }
 
 impl ListenerSockets {
@@ -33,9 +33,9 @@ impl ListenerSockets {
         name: String,
         (address, configured): (String, String),
         role: ListenerRole,
-        sockets: Vec<OwnedFd>,
+        descriptors: Vec<OwnedFd>,
     ) {
-        self.waiting.insert(configured, Sockets { name, address, role, sockets });
+        self.waiting.insert(configured, Sockets { name, address, role, descriptors });
     }
 }
 
@@ -61,14 +61,14 @@ impl Applied {
                 .iter()
                 .find(|listener| listener.name == waiting.name)
                 .map_or_else(|| live.config.keepalive.clone(), |found| found.keepalive.clone());
-            let Sockets { name, address, role, sockets } = waiting;
+            let Sockets { name, address, role, descriptors } = waiting;
             tracing::debug!(%name, %address, "listener_accepts");
             let listener = Arc::new(Listener::new(name, role, keepalive));
             let loops: Vec<&EventLoop> = match role {
                 ListenerRole::Status => vec![status_loop],
                 ListenerRole::Client => loops.iter().collect(),
             };
-            for (socket, event_loop) in sockets.into_iter().zip(loops) {
+            for (socket, event_loop) in descriptors.into_iter().zip(loops) {
                 event_loop.listen(Arc::clone(&listener), socket).await;
             }
             if let Some(replaced) = self.listeners.insert(configured, listener) {

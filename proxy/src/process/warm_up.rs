@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 
 use crate::clock;
-use crate::exchange::{Exchange, Upstream};
+use crate::exchange::Exchange;
 use crate::pool::Worker;
 
 /// How long a worker that does not listen yet is left alone.
@@ -53,13 +53,14 @@ async fn request(worker: &Worker, path: &str, until: Instant) -> Result<u16, Str
 
 async fn attempt(worker: &Worker, path: &str) -> Result<u16, String> {
     let stream = UnixStream::connect(&worker.socket).await.map_err(|error| error.to_string())?;
-    let mut exchange = Exchange::new(Upstream::Worker(stream));
+    let mut exchange = Exchange::with_worker(stream);
     let head = format!(
         "GET {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: ostler-warm-up\r\n\
          connection: close\r\n\r\n"
     );
-    exchange.send(head.as_bytes()).await;
-    let answer = exchange.answer(false).await.map_err(|error| error.to_string())?;
+    let (mut receiving, mut sending) = exchange.split();
+    sending.send(head.as_bytes()).await;
+    let answer = receiving.answer(false).await.map_err(|error| error.to_string())?;
     exchange.discard().await;
     Ok(answer.status)
 }

@@ -1,21 +1,34 @@
-//! Sends a request over an exchange, receives the answer's head, and delivers the answer.
+//! One request over one exchange: sends it, and passes the answer on as it comes.
 //!
-//! The same for workers and origins; who may retry and what an error means is theirs to say.
+//! Both directions run at once: an answer may begin before the request has ended, and neither
+//! waits for the other. The same for workers and origins; who may retry and what an error means
+//! is theirs to say.
 
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use ostler_policy::http::answer::{Answer, ClientBody};
+use ostler_policy::http::answer::{Answer, ClientBody, ToClient};
 use ostler_policy::http::chunked::{LAST_CHUNK, write_chunk};
 use ostler_policy::http::framing::Framing;
+use ostler_segment::counter::Server as Counter;
 
 use super::Request;
-use crate::body::BodyError;
+use crate::body::{BodyError, RequestBody};
 use crate::clock;
-use crate::connection::{Client, Ending};
+use crate::connection::{Client, Ending, Incoming, Outgoing};
 use crate::deadline::Deadline;
 use crate::entry::Entry;
-use crate::exchange::{Exchange, ExchangeError};
+use crate::exchange::{Exchange, ExchangeError, Receiving, Sending};
 use crate::relay::{self, RelayError};
+
+/// Why the client did not get the whole answer.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// There was none: the client can still be told.
+    Unanswered(Unanswered),
+    /// It broke off: the client must notice.
+    Truncated(RelayError),
+}
 
 /// Why there is no answer's head.
 #[derive(Debug)]
@@ -28,61 +41,164 @@ pub(super) enum Unanswered {
     Elapsed,
 }
 
+/// What is sent before the rest of the body, and how long is waited.
+#[derive(Debug)]
+pub(super) struct Terms<'t> {
+    pub(super) head: Vec<u8>,
+    pub(super) collected: &'t [u8],
+    /// For the head of the answer.
+    pub(super) deadline: Option<Instant>,
+    /// Between two pieces of its body.
+    pub(super) idle: Duration,
+}
+
 /// How the body is stated to the other side: what was collected as a whole has a length.
 pub(super) fn stated_framing(request: &Request<'_>, collected: &[u8]) -> Framing {
-    match request.framing {
-        Framing::Empty => Framing::Empty,
-        _ if request.body.is_complete() => Framing::Length(collected.len() as u64),
-        framing => framing,
+    if request.framing != Framing::Empty && request.body.is_complete() {
+        Framing::Length(collected.len() as u64)
+    } else {
+        request.framing
     }
 }
 
-/// Sends `head`, what was collected of the body, and the rest as it comes; then waits for the
-/// head of the answer, all of it until `deadline`.
+/// Sends the request and relays the answer. How the connection goes on, or what failed.
 pub(super) async fn converse(
     client: &mut Client<'_>,
     request: &mut Request<'_>,
+    entry: &mut Entry,
     exchange: &mut Exchange,
-    (head, collected): (Vec<u8>, &[u8]),
-    deadline: Option<Instant>,
-) -> Result<Answer, Unanswered> {
-    let timer = client.timer.take();
-    let is_head = request.is_head();
-    let work = async {
-        send(client, request, exchange, head, collected).await.map_err(Unanswered::Body)?;
-        exchange.answer(is_head).await.map_err(Unanswered::Exchange)
-    };
-    let Some(deadline) = deadline else {
-        return work.await;
-    };
-    let mut timer = timer.unwrap_or_else(|| Deadline::new(deadline));
-    let outcome = timer.run(deadline, work).await;
-    client.timer = Some(timer);
-    outcome.unwrap_or(Err(Unanswered::Elapsed))
+    terms: Terms<'_>,
+) -> Result<Ending, Failed> {
+    let closes = run(client, request, entry, exchange, terms).await?;
+    let ending = request.ending();
+    // What the client was told when the answer began is what happens.
+    let is_over = closes && ending == Ending::Keep;
+    Ok(if is_over { Ending::Close(Counter::ClosedClient) } else { ending })
 }
 
-async fn send(
+/// Runs both directions. Whether the client was told that its connection closes.
+async fn run(
     client: &mut Client<'_>,
     request: &mut Request<'_>,
+    entry: &mut Entry,
     exchange: &mut Exchange,
-    mut head: Vec<u8>,
-    collected: &[u8],
-) -> Result<(), BodyError> {
-    let framing = stated_framing(request, collected);
-    frame(framing, &mut head, collected);
-    exchange.send(&head).await;
-    let (mut piece, mut framed) = (Vec::new(), Vec::new());
-    while !request.body.is_complete() && exchange.is_sent() {
+    terms: Terms<'_>,
+) -> Result<bool, Failed> {
+    let framing = stated_framing(request, terms.collected);
+    let is_head = request.is_head();
+    let (persistence, version) = (request.persistence, request.head.version());
+    let (mut receiving, sending) = exchange.split();
+    let (incoming, mut outgoing) = client.split();
+    let mut head = terms.head;
+    frame(framing, &mut head, terms.collected);
+    let body = &mut request.body;
+    let mut upload = Upload::Running(pin!(upload(incoming, body, sending, (framing, head))));
+
+    let wait = answer(&mut receiving, &mut upload, is_head);
+    let answer = until(&mut outgoing, terms.deadline, wait).await.map_err(Failed::Unanswered)?;
+    entry.status = answer.status;
+    let body = ClientBody::choose(answer.framing, version);
+    let closes = persistence.closes() || body == ClientBody::UntilClose || !upload.is_whole();
+    let to_client = ToClient { body, version, closes, date: &clock::http_date() };
+    receiving.write_head(outgoing.out, &to_client);
+    let relay = relay::relay(&mut outgoing, &mut receiving, body, terms.idle);
+    beside(&mut upload, relay).await.map_err(Failed::Truncated)?;
+    Ok(closes)
+}
+
+/// Runs `work` until a deadline, if there is one.
+async fn until<T>(
+    outgoing: &mut Outgoing<'_>,
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, Unanswered>>,
+) -> Result<T, Unanswered> {
+    match deadline {
+        None => work.await,
+        Some(at) => {
+            let timer = outgoing.timer.get_or_insert_with(|| Deadline::new(at));
+            timer.run(at, work).await.unwrap_or(Err(Unanswered::Elapsed))
+        }
+    }
+}
+
+/// The request's way to the other side.
+enum Upload<'u, F> {
+    Running(Pin<&'u mut F>),
+    /// It ended; whether the whole body was received and taken.
+    Ended(bool),
+}
+
+impl<F: Future<Output = Result<bool, BodyError>>> Upload<'_, F> {
+    /// Goes on with the upload; for ever once it has ended.
+    async fn go_on(&mut self) -> Result<(), BodyError> {
+        match self {
+            Self::Running(upload) => {
+                let is_whole = upload.as_mut().await?;
+                *self = Self::Ended(is_whole);
+                Ok(())
+            }
+            Self::Ended(_) => std::future::pending().await,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self, Self::Ended(true))
+    }
+}
+
+/// Waits for the head of the answer while the request is sent.
+async fn answer<F: Future<Output = Result<bool, BodyError>>>(
+    receiving: &mut Receiving<'_>,
+    upload: &mut Upload<'_, F>,
+    is_head: bool,
+) -> Result<Answer, Unanswered> {
+    let mut answer = pin!(receiving.answer(is_head));
+    loop {
+        tokio::select! {
+            biased;
+            sent = upload.go_on() => sent.map_err(Unanswered::Body)?,
+            answer = &mut answer => return answer.map_err(Unanswered::Exchange),
+        }
+    }
+}
+
+/// Relays the answer while the rest of the request is sent.
+async fn beside<F: Future<Output = Result<bool, BodyError>>>(
+    upload: &mut Upload<'_, F>,
+    relay: impl Future<Output = Result<(), RelayError>>,
+) -> Result<(), RelayError> {
+    let mut relay = pin!(relay);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut relay => return done,
+            sent = upload.go_on() => sent.map_err(|_broken| RelayError::Client)?,
+        }
+    }
+}
+
+/// Sends what is there, and the rest of the body as it comes from the client.
+///
+/// Returns whether the whole body was received and taken.
+async fn upload(
+    mut incoming: Incoming<'_>,
+    body: &mut RequestBody,
+    mut sending: Sending<'_>,
+    (framing, head): (Framing, Vec<u8>),
+) -> Result<bool, BodyError> {
+    let mut is_taken = sending.send(&head).await;
+    let (mut piece, mut framed) = (Vec::new(), head);
+    while is_taken && !body.is_complete() {
         piece.clear();
-        request.body.read(client, &mut piece).await?;
+        body.read(&mut incoming, &mut piece).await?;
         framed.clear();
         frame(framing, &mut framed, &piece);
-        if request.body.is_complete() && framing == Framing::Chunked {
+        if body.is_complete() && framing == Framing::Chunked {
             framed.extend_from_slice(LAST_CHUNK);
         }
-        exchange.send(&framed).await;
+        is_taken = sending.send(&framed).await;
     }
-    Ok(())
+    Ok(body.is_complete())
 }
 
 fn frame(framing: Framing, out: &mut Vec<u8>, data: &[u8]) {
@@ -90,25 +206,4 @@ fn frame(framing: Framing, out: &mut Vec<u8>, data: &[u8]) {
         Framing::Chunked => write_chunk(out, data),
         Framing::Empty | Framing::Length(_) | Framing::UntilClose => out.extend_from_slice(data),
     }
-}
-
-/// Passes an answer on to the client. How the connection goes on, or why the answer is truncated.
-pub(super) async fn deliver(
-    client: &mut Client<'_>,
-    request: &Request<'_>,
-    entry: &mut Entry,
-    (exchange, answer): (&mut Exchange, Answer),
-    idle: Duration,
-) -> Result<Ending, RelayError> {
-    entry.status = answer.status;
-    let body = ClientBody::choose(answer.framing, request.head.version());
-    let to_client_date = clock::http_date();
-    exchange.write_head(&mut client.out, &request.to_client(body, &to_client_date));
-    relay::relay(client, exchange, body, idle).await?;
-    Ok(match (body, request.ending()) {
-        (ClientBody::UntilClose, Ending::Keep) => {
-            Ending::Close(ostler_segment::counter::Server::ClosedClient)
-        }
-        (_, ending) => ending,
-    })
 }

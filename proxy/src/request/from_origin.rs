@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use ostler_policy::http::forward::{Forward, write_request};
+use ostler_segment::counter::Server as Counter;
 
 use super::Request;
-use super::converse::{Unanswered, converse, deliver};
+use super::converse::{Failed, Terms, Unanswered, converse};
 use crate::connection::{Client, Ending};
 use crate::entry::Entry;
 use crate::origin::{OriginFailure, ServersOrigin};
+use crate::reason::Reason;
 use crate::relay::RelayError;
 use crate::respond::RequestError;
 
@@ -34,26 +36,28 @@ pub(super) async fn answer(
         closes: true,
     };
     write_request(&mut head, &request.head, &forward);
+    request.body.invite(client).await?;
     // The engine keeps the deadlines: for a connect, and to the first byte of the response.
-    let answer = converse(client, request, &mut exchange, (head, &[]), None).await;
-    let answer = answer.map_err(|unanswered| match unanswered {
-        Unanswered::Body(error) => RequestError::Body(error),
-        Unanswered::Exchange(_) | Unanswered::Elapsed => match outcome.failure() {
+    let terms = Terms { head, collected: &[], deadline: None, idle: origin.idle };
+    match converse(client, request, entry, &mut exchange, terms).await {
+        Ok(ending) => Ok(ending),
+        Err(Failed::Unanswered(Unanswered::Body(error))) => Err(RequestError::Body(error)),
+        Err(Failed::Unanswered(_)) => Err(match outcome.failure() {
             OriginFailure::Connect => RequestError::OriginConnect,
             OriginFailure::Timeout => RequestError::OriginTimeout,
             OriginFailure::Broken => RequestError::OriginBroken,
-        },
-    })?;
-    let delivered = deliver(client, request, entry, (&mut exchange, answer), origin.idle).await;
-    Ok(delivered.unwrap_or_else(|broken| {
-        entry.reason = Some(match broken {
-            RelayError::Client => crate::reason::Reason::ClientLeft,
-            RelayError::Upstream(_) => crate::reason::Reason::OriginBroken,
-            RelayError::Silent => crate::reason::Reason::OriginTimeout,
-        });
-        match broken {
-            RelayError::Client => Ending::Close(ostler_segment::counter::Server::ClosedClient),
-            RelayError::Upstream(_) | RelayError::Silent => Ending::Abort,
+        }),
+        Err(Failed::Truncated(RelayError::Client)) => {
+            entry.reason = Some(Reason::ClientLeft);
+            Ok(Ending::Close(Counter::ClosedClient))
         }
-    }))
+        Err(Failed::Truncated(RelayError::Silent)) => {
+            entry.reason = Some(Reason::OriginTimeout);
+            Ok(Ending::Abort)
+        }
+        Err(Failed::Truncated(RelayError::Upstream(_))) => {
+            entry.reason = Some(Reason::OriginBroken);
+            Ok(Ending::Abort)
+        }
+    }
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ostler_policy::http::answer::Answer;
 use ostler_policy::http::forward::{Forward, write_request};
 use ostler_policy::route::Route;
 use ostler_segment::Summary;
+use ostler_segment::counter::Server as Counter;
 
 use super::Request;
-use super::converse::{Unanswered, converse, deliver, stated_framing};
+use super::converse::{Failed, Terms, Unanswered, converse, stated_framing};
 use crate::clock;
 use crate::connection::{Client, Ending};
 use crate::entry::Entry;
@@ -41,21 +41,22 @@ pub(super) async fn answer(
     let collected = request.body.collect(client, in_memory.unwrap_or(usize::MAX)).await?;
 
     let mut running = hand_over(client, request, entry, target).await?;
-    let head = forwarded_head(request, entry, target, &collected);
     let begun = clock::now();
-    let deadline = route.config.request_timeout.map(|limit| begun + limit);
-    let exchange = &mut running.exchange;
-    let outcome = converse(client, request, exchange, (head, &collected), deadline).await;
-    let answer = match outcome {
-        Ok(answer) => answer,
-        Err(unanswered) => {
-            entry.ran = clock::now().saturating_duration_since(begun);
-            return Err(give_up(client, running, unanswered).await);
-        }
+    let terms = Terms {
+        head: forwarded_head(request, entry, target, &collected),
+        collected: &collected,
+        deadline: route.config.request_timeout.map(|limit| begun + limit),
+        idle: target.response_idle,
     };
-    let ending = pass_on(client, request, entry, (running, answer), target).await;
+    let outcome = converse(client, request, entry, &mut running.exchange, terms).await;
     entry.ran = clock::now().saturating_duration_since(begun);
-    Ok(ending)
+    match outcome {
+        Ok(ending) => {
+            running.finish();
+            Ok(ending)
+        }
+        Err(failed) => give_up(client, entry, running, failed).await,
+    }
 }
 
 /// Waits for a permit, and begins an exchange with its worker. A worker that cannot be reached
@@ -115,10 +116,37 @@ fn forwarded_head(
     head
 }
 
-/// Ends an exchange without an answer. The permit is given back when the handler has ended.
-async fn give_up(client: &Client<'_>, running: Running, unanswered: Unanswered) -> RequestError {
+/// Ends an exchange that failed. The permit is given back when the handler has ended.
+async fn give_up(
+    client: &Client<'_>,
+    entry: &mut Entry,
+    running: Running,
+    failed: Failed,
+) -> Result<Ending, RequestError> {
     let worker = Arc::clone(&running.permit.worker);
     client.shared.tasks.spawn(running.discard());
+    match failed {
+        Failed::Unanswered(unanswered) => Err(unanswered_error(unanswered, &worker).await),
+        Failed::Truncated(RelayError::Client) => {
+            entry.reason = Some(Reason::ClientLeft);
+            Ok(Ending::Close(Counter::ClosedClient))
+        }
+        Failed::Truncated(RelayError::Silent) => {
+            entry.reason = Some(Reason::RequestTimeout);
+            Ok(Ending::Abort)
+        }
+        Failed::Truncated(RelayError::Upstream(error)) => {
+            entry.reason = Some(match error {
+                ExchangeError::Invalid(_) | ExchangeError::Chunk(_) => Reason::WorkerBadResponse,
+                _ if worker.exits_within(DEATH_WAIT).await => Reason::WorkerExited,
+                ExchangeError::Closed | ExchangeError::Broken(_) => Reason::WorkerClosed,
+            });
+            Ok(Ending::Abort)
+        }
+    }
+}
+
+async fn unanswered_error(unanswered: Unanswered, worker: &Worker) -> RequestError {
     match unanswered {
         Unanswered::Elapsed => RequestError::RequestTimeout,
         Unanswered::Body(error) => RequestError::Body(error),
@@ -132,44 +160,5 @@ async fn give_up(client: &Client<'_>, running: Running, unanswered: Unanswered) 
         Unanswered::Exchange(error @ (ExchangeError::Invalid(_) | ExchangeError::Chunk(_))) => {
             RequestError::WorkerBadResponse(error)
         }
-    }
-}
-
-/// Passes the answer on; a truncated one never looks complete.
-async fn pass_on(
-    client: &mut Client<'_>,
-    request: &Request<'_>,
-    entry: &mut Entry,
-    (mut running, answer): (Running, Answer),
-    target: &PoolTarget,
-) -> Ending {
-    let exchange = (&mut running.exchange, answer);
-    let outcome = deliver(client, request, entry, exchange, target.response_idle).await;
-    match outcome {
-        Ok(ending) => {
-            running.finish();
-            ending
-        }
-        Err(broken) => {
-            let worker = Arc::clone(&running.permit.worker);
-            client.shared.tasks.spawn(running.discard());
-            entry.reason = Some(broken_reason(&broken, &worker).await);
-            match broken {
-                RelayError::Client => Ending::Close(ostler_segment::counter::Server::ClosedClient),
-                RelayError::Upstream(_) | RelayError::Silent => Ending::Abort,
-            }
-        }
-    }
-}
-
-async fn broken_reason(broken: &RelayError, worker: &Worker) -> Reason {
-    match broken {
-        RelayError::Client => Reason::ClientLeft,
-        RelayError::Silent => Reason::RequestTimeout,
-        RelayError::Upstream(ExchangeError::Invalid(_) | ExchangeError::Chunk(_)) => {
-            Reason::WorkerBadResponse
-        }
-        RelayError::Upstream(_) if worker.exits_within(DEATH_WAIT).await => Reason::WorkerExited,
-        RelayError::Upstream(_) => Reason::WorkerClosed,
     }
 }

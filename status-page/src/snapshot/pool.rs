@@ -188,6 +188,13 @@ pub struct Worker {
     pub threads: Vec<Thread>,
 }
 
+impl Worker {
+    /// Tells whether it takes requests.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.state, WorkerState::Ready)
+    }
+}
+
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -225,6 +232,7 @@ impl WorkerState {
 
 /// One unit of a worker's concurrency.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the document calls its number so")]
 pub struct Thread {
     /// Its number in the worker, from 0.
     pub thread: u32,

@@ -14,6 +14,12 @@ pub enum BodyDecoder {
     UntilClose,
 }
 
+impl Default for BodyDecoder {
+    fn default() -> Self {
+        Self::Length(0)
+    }
+}
+
 impl BodyDecoder {
     /// A decoder for a body that is framed so.
     #[must_use]

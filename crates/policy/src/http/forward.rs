@@ -56,7 +56,7 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead<'_>, forward: &Forwar
     }
     match forward.body {
         Framing::Empty if is_body_expected(head.method()) => {
-            write_field(out, b"content-length", b"0")
+            write_field(out, b"content-length", b"0");
         }
         Framing::Empty | Framing::UntilClose => {}
         Framing::Length(length) => {

@@ -1,0 +1,91 @@
+//! A supervisor whose proxy process serves nobody and agrees to everything, and a worker.
+//!
+//! `fake-ostler run FILE` is the supervisor; the hidden subcommands are those of the real binary.
+//! `fake-ostler worker [stubborn]` is a worker that only reports that it is ready.
+
+use std::process::ExitCode;
+
+use ostler_supervisor::channel::Channel;
+use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy};
+use ostler_supervisor::{Options, Supervisor, guard, log, stub};
+use tokio::signal::unix::{SignalKind, signal};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["exec-worker", plan] => return ExitCode::from(stub::run(plan)),
+        ["guard"] => guard::run().map_err(Into::into),
+        ["proxy"] => in_runtime(agree()),
+        ["run", file] => in_runtime(supervise((*file).to_owned())),
+        ["worker"] => in_runtime(work(false)),
+        ["worker", "stubborn"] => in_runtime(work(true)),
+        _ => Err("no such subcommand".into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::start();
+            tracing::error!(%error, "failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn in_runtime(task: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
+}
+
+async fn supervise(file: String) -> Outcome {
+    let (supervisor, _control) =
+        Supervisor::start(Options { config: file.into(), allow_root: true })?;
+    Ok(supervisor.run().await?)
+}
+
+async fn agree() -> Outcome {
+    log::start();
+    let channel = Channel::inherited()?;
+    let hello = FromProxy::Hello { protocol: PROTOCOL, pid: std::process::id() };
+    channel.send(&hello, &[]).await?;
+    while let Some((message, descriptors)) = channel.recv::<ToProxy>().await? {
+        tracing::info!(kind = name(&message), descriptors = descriptors.len(), "heard");
+        let answer = match message {
+            ToProxy::Config { version, .. } => FromProxy::ConfigApplied { version },
+            ToProxy::WorkerWarm { id, .. } => FromProxy::WorkerWarmed { id, error: None },
+            ToProxy::WorkerWithdraw { id } => FromProxy::WorkerWithdrawn { id },
+            ToProxy::Drain => {
+                channel.send(&FromProxy::Drained, &[]).await?;
+                return Ok(());
+            }
+            ToProxy::Hello { .. }
+            | ToProxy::AccessLog
+            | ToProxy::Pool { .. }
+            | ToProxy::Listener { .. }
+            | ToProxy::ConfigError { .. }
+            | ToProxy::WorkerStarted { .. }
+            | ToProxy::WorkerServe { .. }
+            | ToProxy::WorkerExited { .. }
+            | ToProxy::LameDuck => continue,
+        };
+        channel.send(&answer, &[]).await?;
+    }
+    Ok(())
+}
+
+/// The name of a message, without what is in it.
+fn name(message: &ToProxy) -> String {
+    let text = format!("{message:?}");
+    text.split([' ', '{']).next().unwrap_or_default().to_owned()
+}
+
+async fn work(is_stubborn: bool) -> Outcome {
+    let mut term = signal(SignalKind::terminate())?;
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
+    term.recv().await;
+    if is_stubborn {
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! The operator's side of the control socket.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::cli::ExitStatus;
+
+/// From the answer that everything has ended to the end of the supervisor itself.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// Nobody listens on the socket.
+    #[error("no supervisor answers on {}; is ostler running?", path.display())]
+    NoAnswer { path: PathBuf },
+    /// The socket may not be used.
+    #[error("cannot connect to {}: {source}", path.display())]
+    Connect { path: PathBuf, source: io::Error },
+    /// The supervisor ended in the middle.
+    #[error("the supervisor did not answer: {0}")]
+    Broken(String),
+    /// The configuration was not put in force.
+    #[error("{0}")]
+    Config(String),
+    /// The supervisor says no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl AskError {
+    /// How the command ends.
+    pub(crate) fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Config(_) => ExitStatus::Config,
+            Self::NoAnswer { .. } | Self::Connect { .. } | Self::Broken(_) | Self::Refused(_) => {
+                ExitStatus::System
+            }
+        }
+    }
+}
+
+/// Has the configuration put in force.
+pub(crate) fn reload(socket: &Path, force: bool) -> Result<String, AskError> {
+    let body = serde_json::json!({ "force": force }).to_string();
+    let (answer, _supervisor) = ask(socket, Method::POST, "/reload", body)?;
+    let version = parse(&answer)?.get("version").and_then(Value::as_u64).unwrap_or_default();
+    Ok(format!("reloaded: configuration {version} is in force"))
+}
+
+/// Has everything ended, and waits for the end of the supervisor itself.
+pub(crate) fn stop(socket: &Path, now: bool) -> Result<String, AskError> {
+    let body = serde_json::json!({ "now": now }).to_string();
+    let (_answer, supervisor) = ask(socket, Method::POST, "/stop", body)?;
+    if let Some(supervisor) = supervisor {
+        wait_for_exit(&supervisor);
+    }
+    Ok("stopped".to_owned())
+}
+
+/// Returns one snapshot: as JSON, as the fields of `mod_status`, or in short.
+pub(crate) fn status(socket: &Path, json: bool, auto: bool) -> Result<String, AskError> {
+    let target = if auto { "/status?auto" } else { "/status?json" };
+    let (answer, _supervisor) = ask(socket, Method::GET, target, String::new())?;
+    if json || auto { Ok(answer) } else { Ok(summary(&parse(&answer)?)) }
+}
+
+/// Sends one request. Returns the answer, and the supervisor's process.
+fn ask(
+    socket: &Path,
+    method: Method,
+    target: &str,
+    body: String,
+) -> Result<(String, Option<OwnedFd>), AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| AskError::Broken(error.to_string()))?;
+    runtime.block_on(async {
+        let stream = connect(socket).await?;
+        let supervisor = process_of(&stream);
+        let (status, text) = exchange(stream, method, target, body)
+            .await
+            .map_err(|error| AskError::Broken(error.to_string()))?;
+        if status.is_success() {
+            return Ok((text, supervisor));
+        }
+        let error = parse(&text)?.get("error").and_then(Value::as_str).map(str::to_owned);
+        let error = error.unwrap_or(text);
+        Err(match status {
+            StatusCode::UNPROCESSABLE_ENTITY => AskError::Config(error),
+            _ => AskError::Refused(error),
+        })
+    })
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, AskError> {
+    let path = socket.to_owned();
+    UnixStream::connect(socket).await.map_err(|source| {
+        let nobody = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        if nobody.contains(&source.kind()) {
+            AskError::NoAnswer { path }
+        } else {
+            AskError::Connect { path, source }
+        }
+    })
+}
+
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    target: &str,
+    body: String,
+) -> Result<(StatusCode, String), Box<dyn std::error::Error + Send + Sync>> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(http::header::HOST, "localhost")
+        .body(Full::new(Bytes::from(body)))?;
+    let answer = async move {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let bytes = body.collect().await?.to_bytes();
+        Ok((head.status, String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    // The connection ends when the answer is there; how it ends is in the answer, too.
+    let (_connection, answer) = tokio::join!(connection, answer);
+    answer
+}
+
+fn parse(text: &str) -> Result<Value, AskError> {
+    serde_json::from_str(text).map_err(|error| AskError::Broken(format!("{error} in {text:?}")))
+}
+
+/// The process at the other end, where it can be told.
+fn process_of(stream: &UnixStream) -> Option<OwnedFd> {
+    let pid = stream.peer_cred().ok()?.pid()?;
+    let pid = rustix::process::Pid::from_raw(pid)?;
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+fn wait_for_exit(process: &OwnedFd) {
+    let timeout = Timespec::try_from(EXIT_TIMEOUT).ok();
+    let mut poll = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+    if let Err(error) = rustix::event::poll(&mut poll, timeout.as_ref()) {
+        tracing::debug!(%error, "exit_not_awaited");
+    }
+}
+
+/// A few lines for a person, from the JSON of the status page.
+fn summary(status: &Value) -> String {
+    let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let mut lines = vec![format!(
+        "connections: {} open of {}; requests: {} in flight, {} in total",
+        number("/connections/open"),
+        number("/connections/max"),
+        number("/requests/in_flight"),
+        number("/requests/total"),
+    )];
+    if let Some(error) = status.pointer("/server/config_error").and_then(Value::as_str) {
+        lines.push(format!("the last reload failed: {error}"));
+    }
+    let pools = status.get("pools").and_then(Value::as_object);
+    for (name, pool) in pools.into_iter().flatten() {
+        let number = |key: &str| pool.get(key).and_then(Value::as_u64).unwrap_or(0);
+        let state = pool.get("state").and_then(Value::as_str).unwrap_or("unknown");
+        lines.push(format!(
+            "pool {name}: {state}, {} of {} workers ready, {} of {} busy, {} queued",
+            number("ready"),
+            number("processes"),
+            number("busy"),
+            number("capacity"),
+            number("queued"),
+        ));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_has_a_line_for_the_server_and_one_for_each_pool() {
+        let status = serde_json::json!({
+            "server": { "config_error": "a.toml:1:1: no" },
+            "connections": { "open": 3, "max": 10000 },
+            "requests": { "in_flight": 1, "total": 9 },
+            "pools": { "web": {
+                "state": "ok", "ready": 2, "processes": 2, "busy": 1, "capacity": 30, "queued": 0,
+            } },
+        });
+        let expected = "connections: 3 open of 10000; requests: 1 in flight, 9 in total\n\
+                        the last reload failed: a.toml:1:1: no\n\
+                        pool web: ok, 2 of 2 workers ready, 1 of 30 busy, 0 queued";
+        assert_eq!(summary(&status), expected);
+    }
+
+    #[test]
+    fn a_socket_that_nobody_listens_on_is_told_with_its_path() {
+        let error = reload(Path::new("/nonexistent/control.sock"), false).unwrap_err();
+        let text = "no supervisor answers on /nonexistent/control.sock; is ostler running?";
+        assert_eq!((error.to_string().as_str(), error.exit_status()), (text, ExitStatus::System));
+    }
+}
