@@ -254,6 +254,7 @@ impl Process {
                 target.pool.set_limits(pool.queue_length, pool.processes);
             }
         }
+        ostler_supervisor::log::set_level(live.config.log.error.level);
         running.shared.live.store(Arc::clone(&live));
         let loops = (&running.loops[..], &running.status_loop);
         running.applied.listen(&mut self.sockets, &live, loops).await;
