@@ -8,10 +8,12 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use ostler_conf::AccessFormat;
 use ostler_policy::http::head::RequestHead;
@@ -35,6 +37,8 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     writer: SyncSender<Batch>,
+    /// Where lines go; standard output while there is none.
+    file: Arc<ArcSwapOption<File>>,
     /// Batches dropped because the writer was behind.
     dropped: AtomicU64,
 }
@@ -43,7 +47,6 @@ pub(crate) struct AccessLog {
 #[derive(Debug)]
 enum Batch {
     Lines(Vec<u8>),
-    File(OwnedFd),
     /// Says when everything before was written.
     Flush(SyncSender<()>),
 }
@@ -62,16 +65,16 @@ impl AccessLog {
     /// Starts the writer; lines go to standard output until a file is given.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (writer, batches) = sync_channel(BATCHES);
-        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&batches))?;
-        Ok(Self { writer, dropped: AtomicU64::new(0) })
+        let file = Arc::new(ArcSwapOption::empty());
+        let thread = std::thread::Builder::new().name("access-log".to_owned());
+        let its_file = Arc::clone(&file);
+        thread.spawn(move || write_all(&batches, &its_file))?;
+        Ok(Self { writer, file, dropped: AtomicU64::new(0) })
     }
 
     /// Writes to another file from here on.
     pub(crate) fn set_file(&self, file: OwnedFd) {
-        // The writer ends only with the process.
-        if self.writer.send(Batch::File(file)).is_err() {
-            tracing::error!("access_log_writer_gone");
-        }
+        self.file.store(Some(Arc::new(File::from(file))));
     }
 
     /// Adds the line of a request that has ended.
@@ -99,7 +102,7 @@ impl AccessLog {
     /// Waits until everything that was handed over is written.
     pub(crate) fn flush(&self) {
         let (written, is_written) = sync_channel(1);
-        let is_asked = self.writer.send(Batch::Flush(written)).is_ok();
+        let is_asked = self.writer.try_send(Batch::Flush(written)).is_ok();
         if is_asked && is_written.recv_timeout(Duration::from_secs(5)).is_err() {
             tracing::error!("access_log_not_flushed");
         }
@@ -107,15 +110,13 @@ impl AccessLog {
 }
 
 /// The writer: ends when nobody can send any more.
-fn write_all(batches: &Receiver<Batch>) {
-    let mut file: Option<File> = None;
+fn write_all(batches: &Receiver<Batch>, file: &ArcSwapOption<File>) {
     while let Ok(batch) = batches.recv() {
         match batch {
-            Batch::File(given) => file = Some(File::from(given)),
             Batch::Flush(written) => drop(written.try_send(())),
             Batch::Lines(lines) => {
-                let outcome = match &mut file {
-                    Some(file) => file.write_all(&lines),
+                let outcome = match &*file.load() {
+                    Some(file) => (&**file).write_all(&lines),
                     None => std::io::stdout().lock().write_all(&lines),
                 };
                 if let Err(error) = outcome {

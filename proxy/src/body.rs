@@ -1,7 +1,7 @@
 //! A request's body as it comes from the client, with its limits.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ostler_policy::http::body::BodyDecoder;
 use ostler_policy::http::chunked::ChunkError;
@@ -53,12 +53,13 @@ pub(crate) struct RequestBody {
     /// Whether the client waits for `100 Continue` before it sends anything.
     awaits_continue: bool,
     is_complete: bool,
-    rate: Option<Rate>,
+    rate: Rate,
 }
 
-#[derive(Debug)]
+/// What came while the client was waited for.
+#[derive(Debug, Default)]
 struct Rate {
-    since: Instant,
+    waited: Duration,
     bytes: u64,
 }
 
@@ -67,7 +68,7 @@ impl RequestBody {
     pub(crate) fn new(framing: Framing, limits: BodyLimits, awaits_continue: bool) -> Self {
         let decoder = BodyDecoder::new(framing);
         let is_complete = decoder.is_empty();
-        Self { decoder, limits, received: 0, awaits_continue, is_complete, rate: None }
+        Self { decoder, limits, received: 0, awaits_continue, is_complete, rate: Rate::default() }
     }
 
     /// Limits the size of the body.
@@ -142,7 +143,7 @@ impl RequestBody {
                 return Err(BodyError::TooLarge);
             }
             if 0 < step.data {
-                return self.check_rate(step.data as u64);
+                return Ok(());
             }
             if !self.is_complete {
                 self.receive(incoming).await?;
@@ -151,8 +152,9 @@ impl RequestBody {
         Ok(())
     }
 
-    async fn receive(&self, incoming: &mut Incoming<'_>) -> Result<(), BodyError> {
-        let at = clock::now() + self.limits.idle;
+    async fn receive(&mut self, incoming: &mut Incoming<'_>) -> Result<(), BodyError> {
+        let begun = clock::now();
+        let at = begun + self.limits.idle;
         incoming.input.reserve(READ_BYTES);
         let read = incoming.transport.read(incoming.input);
         let timer = incoming.timer.get_or_insert_with(|| Deadline::new(at));
@@ -160,29 +162,23 @@ impl RequestBody {
             Ok(Ok(0)) => Err(BodyError::Left(None)),
             Ok(Ok(count)) => {
                 *incoming.received += count as u64;
-                Ok(())
+                let waited = clock::now().saturating_duration_since(begun);
+                self.check_rate(waited, count as u64)
             }
             Ok(Err(error)) => Err(BodyError::Left(Some(error))),
             Err(_elapsed) => Err(BodyError::Timeout),
         }
     }
 
-    /// Holds every whole window against the minimum.
-    fn check_rate(&mut self, bytes: u64) -> Result<(), BodyError> {
-        if self.limits.min_rate == 0 {
+    /// Holds every whole window of waiting for the client against the minimum.
+    fn check_rate(&mut self, waited: Duration, bytes: u64) -> Result<(), BodyError> {
+        self.rate.waited = self.rate.waited.saturating_add(waited);
+        self.rate.bytes = self.rate.bytes.saturating_add(bytes);
+        if self.rate.waited < RATE_WINDOW {
             return Ok(());
         }
-        let now = clock::now();
-        let rate = self.rate.get_or_insert(Rate { since: now, bytes: 0 });
-        rate.bytes = rate.bytes.saturating_add(bytes);
-        if now.saturating_duration_since(rate.since) < RATE_WINDOW {
-            return Ok(());
-        }
-        let least = self.limits.min_rate.saturating_mul(RATE_WINDOW.as_secs());
-        if rate.bytes < least {
-            return Err(BodyError::Timeout);
-        }
-        *rate = Rate { since: now, bytes: 0 };
-        Ok(())
+        let Rate { waited, bytes } = std::mem::take(&mut self.rate);
+        let least = self.limits.min_rate.saturating_mul(waited.as_secs());
+        if bytes < least { Err(BodyError::Timeout) } else { Ok(()) }
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ostler_conf::KeepaliveConfig;
 use ostler_policy::forwarded::Peer;
 use ostler_policy::http::RequestInvalid;
 use ostler_policy::http::head::{HeadEnd, HeadIndex, HeadLimits, HeadScan};
@@ -17,7 +18,8 @@ use ostler_supervisor::message::ListenerRole;
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::idle::Parked;
-use crate::listener::{Listener, Place};
+use crate::listener::Listener;
+use crate::places::Place;
 use crate::request;
 use crate::respond::RequestError;
 use crate::shared::{Activity, Phase, Shared};
@@ -38,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) transport: Transport,
     pub(crate) peer: Peer,
     pub(crate) listener: Arc<Listener>,
+    /// The policy that it was accepted under.
+    pub(crate) keepalive: Arc<KeepaliveConfig>,
     /// Its place under `server.max-connections`; none on the status listener.
     pub(crate) place: Option<Place>,
     pub(crate) event_loop: usize,
@@ -48,6 +52,7 @@ pub(crate) struct Connection {
 pub(crate) struct Client<'c> {
     pub(crate) shared: &'c Arc<Shared>,
     pub(crate) listener: &'c Listener,
+    pub(crate) keepalive: &'c KeepaliveConfig,
     pub(crate) peer: Peer,
     pub(crate) event_loop: usize,
     pub(crate) transport: &'c Transport,
@@ -199,10 +204,11 @@ async fn park(
 ) -> Result<(), Counter> {
     let _idle = Activity::idle(shared, connection);
     let until = match idle_since {
-        Some(since) => since + connection.listener.keepalive().idle_timeout,
+        Some(since) => since + connection.keepalive.idle_timeout,
         None => clock::now() + shared.live.load().config.timeouts.head,
     };
-    let evictable = Parked::enter(&shared.parked, connection.place.is_some());
+    let evictable = Parked::enter(&shared.places.parked, connection.place.is_some());
+    shared.places.make_room();
     let closing = async {
         if connection.listener.role == ListenerRole::Status {
             return std::future::pending().await;
@@ -217,6 +223,7 @@ async fn park(
         }
         () = evictable.evicted() => Counter::ClosedPressure,
         _ = closing => Counter::ClosedDrain,
+        () = connection.listener.closed() => Counter::ClosedDrain,
         () = tokio::time::sleep_until(until.into()) => Counter::ClosedIdleTimeout,
     };
     // What is in the receive buffer by now is still served.
@@ -235,6 +242,7 @@ async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) 
     let mut client = Client {
         shared,
         listener: &connection.listener,
+        keepalive: &connection.keepalive,
         peer: connection.peer,
         event_loop: connection.event_loop,
         transport: &connection.transport,
@@ -247,6 +255,7 @@ async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) 
         sent: 0,
     };
     loop {
+        (client.received, client.sent) = (0, 0);
         let limits = shared.live.load().head_limits;
         let paused = clock::now();
         let end = match read_head(&mut client, &limits).await {
@@ -259,7 +268,6 @@ async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) 
         *served = served.saturating_add(1);
         take_head(&mut client.input, &mut head, end);
         client.received = head.len() as u64;
-        client.sent = 0;
         let ending = match index.parse(&head, &limits) {
             Ok(()) => request::handle(&mut client, index.head(&head), *served).await,
             Err(invalid) => return refuse(&mut client, &invalid.into()).await,
@@ -299,7 +307,9 @@ async fn read_head(
     limits: &HeadLimits,
 ) -> Result<Option<HeadEnd>, NoHead> {
     let mut scan = HeadScan::default();
-    let mut begun = (!client.input.is_empty()).then(clock::now);
+    // An empty line before a request is not its beginning (RFC 9112 §2.2).
+    let has_begun = |input: &[u8]| !matches!(input, b"" | b"\r" | b"\r\n");
+    let mut begun = has_begun(&client.input).then(clock::now);
     let head_timeout = client.shared.live.load().config.timeouts.head;
     loop {
         if !client.input.is_empty() {
@@ -311,14 +321,14 @@ async fn read_head(
         }
         let until = match begun {
             Some(begun) => begun + head_timeout,
-            None => clock::now() + HOT_WAIT.min(client.listener.keepalive().idle_timeout),
+            None => clock::now() + HOT_WAIT.min(client.keepalive.idle_timeout),
         };
         client.input.reserve(READ_BYTES);
         let read = client.transport.read(&mut client.input);
         match (client.deadline.run(until, read).await, begun) {
             (Ok(Ok(0)), None) => return Err(NoHead::Closed),
             (Ok(Ok(0)), Some(_)) => return Err(NoHead::Refused(RequestError::Cut)),
-            (Ok(Ok(_)), None) => begun = Some(clock::now()),
+            (Ok(Ok(_)), None) => begun = has_begun(&client.input).then(clock::now),
             (Ok(Ok(_)), Some(_)) => {}
             (Ok(Err(_)), _) => return Err(NoHead::Broken),
             (Err(_elapsed), None) => return Ok(None),

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use ostler_supervisor::message::ListenerRole;
 use tokio::sync::mpsc;
 
 use crate::access_log;
@@ -70,8 +71,13 @@ async fn run(shared: Arc<Shared>, number: usize, mut commands: mpsc::Receiver<Li
             command = commands.recv() => match command {
                 Some(Listen { listener, socket }) => match Socket::new(socket) {
                     Ok(socket) => {
+                        let role = listener.role;
                         let accept = listener::accept(Arc::clone(&shared), listener, socket, number);
-                        shared.tasks.spawn_uncounted(accept);
+                        match role {
+                            // A drain waits until the backlog was taken over.
+                            ListenerRole::Client => shared.tasks.spawn(accept),
+                            ListenerRole::Status => shared.tasks.spawn_uncounted(accept),
+                        }
                     }
                     Err(error) => {
                         let name = &listener.name;

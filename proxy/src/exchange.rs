@@ -16,6 +16,9 @@ use tokio::net::UnixStream;
 /// Room for an answer that is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
+/// Interim answers to one request: nobody has a use for more.
+const MAX_INTERIM: u32 = 32;
+
 /// How long the rest of an answer is read that nobody waits for: long enough for an answer that
 /// ends, so that the permit is given back when its handler has ended.
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
@@ -35,6 +38,9 @@ pub(crate) enum ExchangeError {
     /// The answer's body is malformed.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
+    /// The other side sends interim answers only.
+    #[error("more than {MAX_INTERIM} interim answers")]
+    Interim,
 }
 
 /// What the answer's body goes on with.
@@ -60,7 +66,7 @@ enum Upstream {
 pub(crate) struct Exchange {
     upstream: Upstream,
     received: Received,
-    /// Whether everything that was to be sent was taken.
+    /// Whether the whole request was taken: only then can another one follow it.
     is_sent: bool,
 }
 
@@ -74,6 +80,8 @@ struct Received {
     index: AnswerIndex,
     body: BodyDecoder,
     answer: Option<Answer>,
+    /// Interim answers (1xx) that were skipped.
+    interim: u32,
     is_complete: bool,
 }
 
@@ -116,7 +124,7 @@ impl Exchange {
     }
 
     fn new(upstream: Upstream) -> Self {
-        Self { upstream, received: Received::default(), is_sent: true }
+        Self { upstream, received: Received::default(), is_sent: false }
     }
 
     /// Both directions, to be used at the same time: an answer may begin before the request has
@@ -170,8 +178,12 @@ impl Sending<'_> {
             Writer::Worker(stream) => write_all(stream, bytes).await,
             Writer::Origin(writer) => writer.write_all(bytes).await,
         };
-        *self.is_sent = *self.is_sent && outcome.is_ok();
         outcome.is_ok()
+    }
+
+    /// Notes that the request was sent to its end.
+    pub(crate) fn complete(&mut self) {
+        *self.is_sent = true;
     }
 
     /// Says that nothing more will be sent.
@@ -293,12 +305,16 @@ impl Receiving<'_> {
 impl Received {
     /// The head of the answer, once it is there.
     fn head(&mut self, to_head: bool) -> Result<Option<Answer>, ExchangeError> {
-        while self.used < self.input.len() {
-            let unused = self.input.get(self.used..).unwrap_or_default();
-            match self.index.parse(unused, to_head)? {
-                Some(interim) if interim.status < 200 => self.used += interim.length,
+        while !self.input.is_empty() {
+            match self.index.parse(&self.input, to_head)? {
+                Some(interim) if interim.status < 200 => {
+                    self.interim += 1;
+                    if MAX_INTERIM < self.interim {
+                        return Err(ExchangeError::Interim);
+                    }
+                    self.input.drain(..interim.length);
+                }
                 Some(answer) => {
-                    self.input.drain(..self.used);
                     self.used = answer.length;
                     self.body = BodyDecoder::new(answer.framing);
                     self.is_complete = self.body.is_empty();

@@ -38,6 +38,8 @@ pub(crate) struct Running {
 #[derive(Debug)]
 pub(crate) struct NotTaken {
     pub(crate) error: io::Error,
+    /// Given back when it is dropped.
+    pub(crate) permit: Permit,
 }
 
 impl Link {
@@ -52,7 +54,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// `NotTaken` when no connection is to be had. The permit is given back.
+    /// `NotTaken` when no connection is to be had.
     pub(crate) async fn begin(
         self,
         permit: Permit,
@@ -61,7 +63,7 @@ impl Link {
         match self {
             Self::Http(link) => match http::connect(link, &permit.worker, event_loop).await {
                 Ok(exchange) => Ok(Running { exchange, permit, link: self, event_loop }),
-                Err(error) => Err(NotTaken { error }),
+                Err(error) => Err(NotTaken { error, permit }),
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,9 +11,10 @@ use ostler_policy::forwarded::Peer;
 use ostler_segment::counter::Server as Counter;
 use ostler_supervisor::message::ListenerRole;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use crate::connection::{self, Connection};
+use crate::live::LiveConfig;
 use crate::shared::Shared;
 use crate::transport::Transport;
 
@@ -28,31 +29,48 @@ pub(crate) struct Listener {
     pub(crate) role: ListenerRole,
     keepalive: ArcSwap<KeepaliveConfig>,
     is_open: watch::Sender<bool>,
+    /// The configuration that its connections go on with, once it is closed by another one.
+    last: OnceLock<Arc<LiveConfig>>,
 }
-
-/// A place under `server.max-connections`.
-pub(crate) type Place = OwnedSemaphorePermit;
 
 impl Listener {
     /// A listener that accepts until it is closed.
     pub(crate) fn new(name: String, role: ListenerRole, keepalive: KeepaliveConfig) -> Self {
         let keepalive = ArcSwap::from_pointee(keepalive);
-        Self { name, role, keepalive, is_open: watch::Sender::new(true) }
+        Self { name, role, keepalive, is_open: watch::Sender::new(true), last: OnceLock::new() }
     }
 
-    /// The keep-alive policy in force.
-    pub(crate) fn keepalive(&self) -> Arc<KeepaliveConfig> {
-        self.keepalive.load_full()
-    }
-
-    /// Changes the keep-alive policy.
+    /// Changes the keep-alive policy of connections that are accepted from now on.
     pub(crate) fn set_keepalive(&self, keepalive: KeepaliveConfig) {
         self.keepalive.store(Arc::new(keepalive));
     }
 
-    /// Stops accepting: its sockets are closed, accepted connections live on.
+    /// Stops accepting: its sockets are closed; accepted connections are answered once more.
     pub(crate) fn close(&self) {
         self.is_open.send_replace(false);
+    }
+
+    /// Closes a listener that the next configuration does not have.
+    pub(crate) fn close_after(&self, last: Arc<LiveConfig>) {
+        self.last.get_or_init(|| last);
+        self.close();
+    }
+
+    /// The configuration that requests on it are answered by, if it is not the one in force.
+    pub(crate) fn last(&self) -> Option<Arc<LiveConfig>> {
+        self.last.get().cloned()
+    }
+
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        !*self.is_open.borrow()
+    }
+
+    /// Waits until it is closed.
+    pub(crate) async fn closed(&self) {
+        // An error cannot be: the sender is ours.
+        let outcome = self.is_open.subscribe().wait_for(|&is_open| !is_open).await.is_ok();
+        debug_assert!(outcome, "the sender lives as long as the listener");
     }
 }
 
@@ -129,30 +147,19 @@ pub(crate) async fn accept(
         };
         let place = match listener.role {
             ListenerRole::Status => None,
-            ListenerRole::Client => Some(place(&shared).await),
+            ListenerRole::Client => Some(shared.places.take().await),
         };
         if place.is_some() {
             shared.counters.add(Counter::AcceptedTotal, 1);
         }
         let (role, listener) = (listener.role, Arc::clone(&listener));
-        let connection = Connection { transport, peer, listener, place, event_loop };
+        let keepalive = listener.keepalive.load_full();
+        let connection = Connection { transport, peer, listener, keepalive, place, event_loop };
         let serve = connection::serve(Arc::clone(&shared), connection);
         match role {
             ListenerRole::Client => shared.tasks.spawn(serve),
             // Operators may look on while the proxy drains; it does not wait for them.
             ListenerRole::Status => shared.tasks.spawn_uncounted(serve),
-        }
-    }
-}
-
-/// Waits for a place, and makes room by closing the oldest idle connection.
-async fn place(shared: &Shared) -> Place {
-    let places = Arc::clone(&shared.places);
-    match Arc::clone(&places).try_acquire_owned() {
-        Ok(place) => place,
-        Err(_none) => {
-            shared.parked.evict_oldest();
-            places.acquire_owned().await.expect("the semaphore of places is never closed")
         }
     }
 }

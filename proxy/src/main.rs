@@ -23,6 +23,7 @@ mod link;
 mod listener;
 mod live;
 mod origin;
+mod places;
 mod pool;
 mod process;
 mod process_figures;

@@ -45,6 +45,7 @@ pub(crate) struct ServersOrigin {
     retries: u32,
     keeps_connections: bool,
     balancer: LoadBalancer<RoundRobin>,
+    is_resolving: tokio::sync::Mutex<()>,
     /// Carries the requests, and keeps idle connections to the servers.
     engine: Arc<HttpProxy<OriginApp>>,
     shutdown: watch::Receiver<bool>,
@@ -139,6 +140,7 @@ impl ServersOrigin {
             retries: *retries,
             keeps_connections: 0 < *max_idle_connections,
             balancer: LoadBalancer::from_backends(Backends::new(Box::new(Resolver::new(servers)))),
+            is_resolving: tokio::sync::Mutex::new(()),
             engine: Arc::new(http_proxy(&Arc::new(config), OriginApp)),
             shutdown,
             _running: running,
@@ -172,6 +174,8 @@ impl ServersOrigin {
     ///
     /// When none of them resolves; the addresses known before stay in use.
     pub(crate) async fn resolve(&self) -> io::Result<()> {
+        // Two at a time would confuse the balancer.
+        let Ok(_alone) = self.is_resolving.try_lock() else { return Ok(()) };
         self.balancer.update().await.map_err(|error| io::Error::other(error.to_string()))
     }
 }

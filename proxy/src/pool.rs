@@ -136,7 +136,7 @@ impl Pool {
         let mut books = self.books();
         for grant in books.admission.serve(worker.number, now) {
             books.timings.queue_wait.record(grant.waited, now);
-            self.hand_over(&mut books, grant.place, grant.waiter, now);
+            Self::hand_over(&mut books, grant.place, grant.waiter, now);
         }
         if books.whole <= books.admission.serving() {
             books.whole = books.admission.serving();
@@ -146,12 +146,21 @@ impl Pool {
 
     /// Gives no new request to a worker, and waits until none is inside it.
     pub(crate) async fn withdraw(&self, worker: &Worker) {
-        worker.set_standing(Standing::Draining);
-        let is_idle = self.books().admission.withdraw(worker.number);
+        {
+            let mut books = self.books();
+            worker.set_standing(Standing::Draining);
+            books.admission.withdraw(worker.number);
+        }
         worker.close_idle_connections();
-        if !is_idle {
+        while !self.books().admission.is_idle(worker.number) {
             worker.idle.notified().await;
         }
+    }
+
+    /// Grants no more permits of a worker that cannot be reached: its end is about to be reported.
+    pub(crate) fn stop_granting(&self, worker: &Worker) {
+        self.books().admission.withdraw(worker.number);
+        worker.close_idle_connections();
     }
 
     /// Forgets a worker whose process ended.
@@ -163,6 +172,7 @@ impl Pool {
         // Dropping the waiters tells them that nobody is left to serve them.
         drop(books.admission.remove_worker(worker.number));
         books.workers.retain(|known| known.number != worker.number);
+        worker.idle.notify_one();
         if !was_withdrawn {
             books.last_exit = Some(LastExit {
                 at: UnixTime::from_ms(whole_ms(clock::unix_now())),
@@ -297,7 +307,7 @@ impl Pool {
         let mut books = self.books();
         if let Some(grant) = books.admission.release(place, now) {
             books.timings.queue_wait.record(grant.waited, now);
-            self.hand_over(&mut books, grant.place, grant.waiter, now);
+            Self::hand_over(&mut books, grant.place, grant.waiter, now);
         }
         Self::note_fullness(&mut books);
         let is_idle = books.admission.is_idle(place.worker);
@@ -308,7 +318,7 @@ impl Pool {
     }
 
     /// Wakes who was granted a place; if it left at this moment, the next in turn.
-    fn hand_over(&self, books: &mut Books, place: Place, waiter: Waiter, now: Instant) {
+    fn hand_over(books: &mut Books, place: Place, waiter: Waiter, now: Instant) {
         let mut offer = waiter.send(place).err();
         while let Some(refused) = offer {
             let next = books.admission.release(refused, now);

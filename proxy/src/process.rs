@@ -17,18 +17,21 @@ use ostler_conf::Config;
 use ostler_segment::{Access, CounterPage, Segment, SegmentError};
 use ostler_supervisor::channel::Channel;
 use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy, WorkerId};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use self::apply::{Applied, ListenerSockets};
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::event_loop::EventLoop;
-use crate::idle::ParkedList;
 use crate::live::{BuildError, LiveConfig};
 use crate::origin::RESOLVE_EVERY;
+use crate::places::Places;
 use crate::pool::{Pool, Standing, Worker};
 use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
 use crate::tasks::Tasks;
+
+/// How long a configuration waits for names to be looked up; those that take longer come later.
+const RESOLVE_WAIT: Duration = Duration::from_secs(2);
 
 /// How often idle connections to workers are looked through.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
@@ -82,10 +85,9 @@ async fn serve() -> Result<(), ProcessError> {
             message = process.channel.recv::<ToProxy>() => {
                 let message = message.map_err(ProcessError::Channel)?;
                 let (message, descriptors) = message.ok_or(ProcessError::SupervisorGone)?;
-                if process.obey(message, descriptors).await? == Next::End {
-                    return Ok(());
-                }
+                process.obey(message, descriptors).await?;
             }
+            () = process.drained() => return process.end().await,
             _ = resolve.tick() => process.resolve_origins(),
             _ = sweep.tick() => process.sweep(),
         }
@@ -103,6 +105,7 @@ struct Process {
     access_log: Option<OwnedFd>,
     pools: BTreeMap<String, Arc<Pool>>,
     sockets: ListenerSockets,
+    is_draining: bool,
 }
 
 /// What exists from the first configuration on.
@@ -113,12 +116,6 @@ struct Running {
     /// Serves the status listeners, so that operators are served when clients are not.
     status_loop: EventLoop,
     applied: Applied,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    GoOn,
-    End,
 }
 
 impl Process {
@@ -145,6 +142,7 @@ impl Process {
             access_log: None,
             pools: BTreeMap::new(),
             sockets: ListenerSockets::default(),
+            is_draining: false,
         })
     }
 
@@ -152,7 +150,7 @@ impl Process {
         &mut self,
         message: ToProxy,
         descriptors: Vec<OwnedFd>,
-    ) -> Result<Next, ProcessError> {
+    ) -> Result<(), ProcessError> {
         match message {
             ToProxy::Hello { .. } => return Err(ProcessError::NoHello),
             ToProxy::AccessLog => self.set_access_log(only(descriptors)?),
@@ -191,12 +189,9 @@ impl Process {
                 }
             }
             ToProxy::LameDuck => self.set_phase(Phase::LameDuck),
-            ToProxy::Drain => {
-                self.drain().await?;
-                return Ok(Next::End);
-            }
+            ToProxy::Drain => self.drain(),
         }
-        Ok(Next::GoOn)
+        Ok(())
     }
 
     fn set_access_log(&mut self, file: OwnedFd) {
@@ -215,7 +210,11 @@ impl Process {
     ) -> Result<(), ProcessError> {
         let answer = match self.apply(version, loaded_unix_ms, file).await? {
             Ok(()) => FromProxy::ConfigApplied { version },
-            Err(message) => FromProxy::ConfigRefused { version, message },
+            Err(message) => {
+                // What it would have listened on is closed again.
+                self.sockets = ListenerSockets::default();
+                FromProxy::ConfigRefused { version, message }
+            }
         };
         self.channel.send(&answer, &[]).await.map_err(ProcessError::Channel)
     }
@@ -236,7 +235,7 @@ impl Process {
                 let (shared, before) = (&running.shared, running.shared.live.load_full());
                 match LiveConfig::build(config, times, &self.pools, Some(&before)) {
                     Ok(live) => {
-                        apply::resize_places(shared, &before, &live);
+                        shared.places.resize(live.config.server.max_connections);
                         Arc::new(live)
                     }
                     Err(error) => return Ok(Err(told(&error))),
@@ -248,7 +247,8 @@ impl Process {
             },
         };
         let Some(running) = &mut self.running else { return Ok(Err("not running".to_owned())) };
-        apply::resolve_all(&live).await;
+        let before = running.shared.live.load_full();
+        apply::resolve_all(&running.shared.tasks, &live, RESOLVE_WAIT).await;
         for (name, pool) in &live.config.pools {
             if let Some(target) = live.pools.get(name) {
                 target.pool.set_limits(pool.queue_length, pool.processes);
@@ -257,8 +257,7 @@ impl Process {
         ostler_supervisor::log::set_level(live.config.log.error.level);
         running.shared.live.store(Arc::clone(&live));
         let loops = (&running.loops[..], &running.status_loop);
-        running.applied.listen(&mut self.sockets, &live, loops).await;
-        self.pools.retain(|name, _| live.pools.contains_key(name));
+        running.applied.listen(&mut self.sockets, (&before, &live), loops).await;
         Ok(Ok(()))
     }
 
@@ -276,8 +275,7 @@ impl Process {
             gauges: Gauges::default(),
             tasks: Tasks::default(),
             phase: watch::Sender::new(Phase::Serving),
-            places: Arc::new(Semaphore::new(server.max_connections)),
-            parked: ParkedList::default(),
+            places: Arc::new(Places::new(server.max_connections)),
             access_log,
             ids: RequestIds::new(),
             complaints: Complaints::new(),
@@ -346,7 +344,10 @@ impl Process {
     fn resolve_origins(&self) {
         if let Some(running) = &self.running {
             let live = running.shared.live.load_full();
-            running.shared.tasks.spawn_uncounted(async move { apply::resolve_all(&live).await });
+            let tasks = running.shared.tasks.clone();
+            running.shared.tasks.spawn_uncounted(async move {
+                apply::resolve_all(&tasks, &live, RESOLVE_EVERY).await;
+            });
         }
     }
 
@@ -368,13 +369,26 @@ impl Process {
         }
     }
 
-    /// Closes the listeners, finishes what was accepted, and reports.
-    async fn drain(&mut self) -> Result<(), ProcessError> {
-        if let Some(running) = &mut self.running {
+    /// Closes the listeners; connections close after their next answer.
+    fn drain(&mut self) {
+        self.is_draining = true;
+        if let Some(running) = &self.running {
             running.applied.close_clients();
             running.shared.phase.send_replace(Phase::Draining);
-            running.shared.tasks.ended().await;
         }
+    }
+
+    /// Waits until everything that was accepted is finished; for ever while nothing drains.
+    async fn drained(&self) {
+        match &self.running {
+            _ if !self.is_draining => std::future::pending().await,
+            Some(running) => running.shared.tasks.ended().await,
+            None => {}
+        }
+    }
+
+    /// Ends the event loops, and reports.
+    async fn end(&mut self) -> Result<(), ProcessError> {
         if let Some(running) = self.running.take() {
             for event_loop in running.loops {
                 event_loop.end();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ostler_policy::http::answer::ClientBody;
 use ostler_policy::http::chunked::{LAST_CHUNK, write_chunk};
 
+use crate::body::BodyError;
 use crate::clock;
 use crate::connection::Outgoing;
 use crate::deadline::Deadline;
@@ -21,6 +22,8 @@ const GATHER_BYTES: usize = 64 * 1024;
 pub(crate) enum RelayError {
     /// The client left, or takes nothing.
     Client,
+    /// The rest of the request's body could not be received.
+    Body(BodyError),
     /// The other side broke off.
     Upstream(ExchangeError),
     /// The other side sent nothing for too long.

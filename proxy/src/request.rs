@@ -80,7 +80,7 @@ pub(crate) async fn handle(client: &mut Client<'_>, head: RequestHead<'_>, serve
     let is_counted = client.listener.role == ListenerRole::Client;
     let _in_flight = Activity::begin(is_counted.then_some(&shared.gauges.in_flight));
     let _writing = Activity::begin(is_counted.then_some(&shared.gauges.writing));
-    let live = shared.live.load_full();
+    let live = client.listener.last().unwrap_or_else(|| shared.live.load_full());
     let mut entry = Entry::begin(shared.ids.next());
     let ending = match check(client, &live, head, served) {
         Ok(mut request) => {
@@ -128,8 +128,9 @@ fn check<'r>(
         None => named,
     };
     let framing = framing::request_framing(&head)?;
-    let is_draining = *client.shared.phase.borrow() == Phase::Draining;
-    let persistence = keepalive::decide(&client.listener.keepalive(), &head, served, is_draining);
+    let is_draining =
+        *client.shared.phase.borrow() == Phase::Draining || client.listener.is_closed();
+    let persistence = keepalive::decide(client.keepalive, &head, served, is_draining);
     let timeouts = &live.config.timeouts;
     let limits =
         BodyLimits { size: u64::MAX, idle: timeouts.body_idle, min_rate: timeouts.body_min_rate.0 };
@@ -155,7 +156,7 @@ async fn answer(
     let route = find_route(client, request)?;
     entry.site.clone_from(&route.site);
     let config = &route.config;
-    check_allowed(client.peer, request, config)?;
+    check_allowed(request, config)?;
     request.body.limit(config.body_size.0)?;
     match &config.action {
         RouteAction::Pool(name) => {
@@ -196,24 +197,15 @@ fn find_route<'r>(
     })
 }
 
-/// Holds the client's address against the networks of a route; none: everybody.
-fn check_allowed(
-    peer: Peer,
-    request: &Request<'_>,
-    config: &RouteConfig,
-) -> Result<(), RequestError> {
-    if config.allow.is_empty() {
-        return Ok(());
+/// Holds the client's address against the networks of a route; none: everybody. A client whose
+/// address is not known is in no network.
+fn check_allowed(request: &Request<'_>, config: &RouteConfig) -> Result<(), RequestError> {
+    let is_in = |address| forwarded::contains(&config.allow, address);
+    if config.allow.is_empty() || request.client.address.parse().is_ok_and(is_in) {
+        Ok(())
+    } else {
+        Err(RequestError::Forbidden)
     }
-    let address = match request.client.address.parse() {
-        Ok(address) => Some(address),
-        Err(_not_an_address) => match peer {
-            Peer::Ip(address) => Some(address),
-            Peer::Unix => None,
-        },
-    };
-    let is_allowed = address.is_some_and(|address| forwarded::contains(&config.allow, address));
-    if is_allowed { Ok(()) } else { Err(RequestError::Forbidden) }
 }
 
 /// What is left of a target behind the path of its route.
@@ -230,6 +222,7 @@ fn strip<'t>(target: &'t target::Target<'_>, config: &RouteConfig, strips: bool)
         ostler_conf::RoutePath::Prefix(_) | ostler_conf::RoutePath::Exact(_) => "",
     };
     let path = target.path.strip_prefix(prefix.as_bytes()).unwrap_or(&target.path);
+    let path = if path.is_empty() { b"/" } else { path };
     // As sent where that begins with the prefix; a prefix that was sent encoded is left out by
     // sending the decoded path.
     let sent = match target.origin_form.strip_prefix(prefix) {
@@ -237,7 +230,6 @@ fn strip<'t>(target: &'t target::Target<'_>, config: &RouteConfig, strips: bool)
         Some(rest) => Cow::Owned(["/", rest].concat()),
         None => Cow::Owned([&encode(path), target.query()].concat()),
     };
-    let path = if path.is_empty() { b"/" } else { path };
     Rest { path: Cow::Borrowed(path), target: sent }
 }
 
@@ -257,6 +249,17 @@ fn encode(path: &[u8]) -> String {
     encoded
 }
 
+/// Joins a location and the rest of a target with one slash, so that the rest can name neither
+/// another host nor a user. Nothing is added where path and prefix are the same.
+fn join(location: &str, prefix: &str, rest: &str) -> String {
+    let (path, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+    let path = path.trim_start_matches(['/', '\\']);
+    if path.is_empty() && !prefix.ends_with('/') {
+        return [location, query].concat();
+    }
+    [location.trim_end_matches('/'), "/", path, query].concat()
+}
+
 /// Redirects: the rest of path and query is appended to the location.
 async fn redirect(
     client: &mut Client<'_>,
@@ -264,11 +267,12 @@ async fn redirect(
     entry: &mut Entry,
     (config, location, status): (&RouteConfig, &str, u16),
 ) -> Result<Ending, RequestError> {
-    let prefix = match &config.path {
-        ostler_conf::RoutePath::Prefix(path) | ostler_conf::RoutePath::Exact(path) => path,
+    let location = match &config.path {
+        ostler_conf::RoutePath::Prefix(prefix) => {
+            join(location, prefix, &strip(&request.target, config, true).target)
+        }
+        ostler_conf::RoutePath::Exact(_) => [location, request.target.query()].concat(),
     };
-    let rest = request.target.origin_form.strip_prefix(prefix.as_str()).unwrap_or_default();
-    let location = [location, rest].concat();
     let phrase = match status {
         301 => "Moved Permanently",
         307 => "Temporary Redirect",
@@ -415,5 +419,32 @@ fn peer_name(peer: Peer) -> String {
     match peer {
         Peer::Ip(address) => address.to_canonical().to_string(),
         Peer::Unix => "unix".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_cannot_be_led_to_another_host() {
+        check("/old", "https://x.example/new", "/a?b", "https://x.example/new/a?b");
+        check("/old", "https://x.example/new", "/", "https://x.example/new");
+        check("/old", "https://x.example/new", "/?b", "https://x.example/new?b");
+        check("/static/", "https://x.example/static/", "/a.css", "https://x.example/static/a.css");
+        check("/", "https://x.example", "/", "https://x.example/");
+        check("/", "https://x.example", "/@evil.example", "https://x.example/@evil.example");
+        check("/old/", "/", "//evil.example", "/evil.example");
+        check("/old/", "/", "/\\evil.example", "/evil.example");
+    }
+
+    #[track_caller]
+    fn check(prefix: &str, location: &str, rest: &str, expected: &str) {
+        assert_eq!(join(location, prefix, rest), expected);
+    }
+
+    #[test]
+    fn a_path_that_is_encoded_again_is_the_same_path() {
+        assert_eq!(encode(b"/a b/%\xff~"), "/a%20b/%25%FF~");
     }
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ostler_segment::CounterPage;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::connection::Connection;
-use crate::idle::ParkedList;
 use crate::live::LiveConfig;
+use crate::places::Places;
 use crate::tasks::Tasks;
 
 /// The process as a whole.
@@ -25,9 +25,8 @@ pub(crate) struct Shared {
     pub(crate) gauges: Gauges,
     pub(crate) tasks: Tasks,
     pub(crate) phase: watch::Sender<Phase>,
-    /// One for each client connection that may be open.
-    pub(crate) places: Arc<Semaphore>,
-    pub(crate) parked: ParkedList,
+    /// Places for client connections.
+    pub(crate) places: Arc<Places>,
     pub(crate) access_log: AccessLog,
     pub(crate) ids: RequestIds,
     pub(crate) complaints: Complaints,

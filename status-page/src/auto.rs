@@ -147,9 +147,10 @@ fn uptime_words(uptime: u64) -> String {
         (uptime % 60, "second"),
     ];
     let shown = parts.into_iter().filter(|&(number, _)| number != 0);
-    shown
+    let words: Vec<String> = shown
         .map(|(number, unit)| format!(" {number} {unit}{}", if number == 1 { "" } else { "s" }))
-        .collect()
+        .collect();
+    words.concat()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "six digits are shown")]

@@ -53,8 +53,8 @@ pub fn html(snapshot: &Snapshot, options: &HtmlOptions) -> String {
     page.raw("<p class=\"stale-note\" role=\"alert\">The server does not answer: ");
     page.raw("this is what it said last.</p>\n<main>\n");
     overview::write(&mut page, snapshot, refresh);
-    pools::write(&mut page, snapshot);
     busy::write(&mut page, snapshot, options.notable);
+    pools::write(&mut page, snapshot);
     overview::write_traffic(&mut page, snapshot);
     overview::write_origins(&mut page, snapshot, options.notable);
     page.raw("<footer>The same as <a href=\"?json\">JSON</a>, as ");

@@ -187,9 +187,9 @@ fn write_busiest(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         );
         writeln!(
             out,
-            "  {:>12}{} {place:<16} {} {}  {} for {}",
+            "  {:>12} {:<5} {place:<16} {} {}  {} for {}",
             duration(row.request.running_ms),
-            if row.thread.stuck { " stuck" } else { "" },
+            if row.thread.stuck { "stuck" } else { "" },
             printable(&row.request.method),
             printable(&row.request.target),
             printable(&row.request.host),

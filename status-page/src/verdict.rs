@@ -1,7 +1,7 @@
 //! What an operator has to know first: what is full or broken, since when, and who is to blame.
 
 use crate::scoreboard::{self, Busy};
-use crate::snapshot::{Pool, PoolState, Snapshot};
+use crate::snapshot::{Pool, PoolState, Request, Snapshot};
 use crate::units::{count, duration};
 
 /// How bad it is.
@@ -72,22 +72,18 @@ fn pool_verdict(
         format!(" for {age}, since {} UTC", moment.clock())
     });
     let state = if is_full { "is full" } else { "has a queue" };
-    let mut text = format!(
-        "Pool {name} {state}{since}: {} of {} busy, {} of {} waiting",
+    let first = match pool.queued {
+        0 => String::new(),
+        _ => format!(", the first for {}", duration(pool.queue_oldest_ms)),
+    };
+    let longest = longest.map_or_else(String::new, |row| {
+        let Request { method, target, running_ms, .. } = row.request;
+        format!(" Longest: {method} {target}, running for {}.", duration(*running_ms))
+    });
+    let text = format!(
+        "Pool {name} {state}{since}: {} of {} busy, {} of {} waiting{first}.{longest}",
         pool.busy, pool.capacity, pool.queued, pool.queue_length
     );
-    if pool.queued != 0 {
-        text.push_str(&format!(", the first for {}", duration(pool.queue_oldest_ms)));
-    }
-    text.push('.');
-    if let Some(row) = longest {
-        text.push_str(&format!(
-            " Longest: {} {}, running for {}.",
-            row.request.method,
-            row.request.target,
-            duration(row.request.running_ms)
-        ));
-    }
     // A full pool without a queue serves everyone; one more request would wait.
     Some(if pool.queued == 0 { warning(text) } else { bad(text) })
 }

@@ -81,15 +81,16 @@ pub fn client(peer: Peer, trusted: &[IpNet], head: &RequestHead<'_>, host: &str)
         };
     }
     let text = |known| head.values(known).next().and_then(|value| std::str::from_utf8(value).ok());
-    let mut chain: Vec<&str> = head
-        .values(Known::ForwardedFor)
-        .flat_map(members)
-        .filter_map(|member| std::str::from_utf8(member).ok())
-        .collect();
-    // What stands before the client was written by nobody who is trusted.
-    chain.drain(..first_believed(&chain, trusted));
-    chain.push(&peer_name);
-    let address = canonical(chain.first().copied().unwrap_or(&peer_name));
+    let chain = claimed_chain(head);
+    let believed = believed_part(&chain, trusted);
+    let mut forwarded_for: Vec<&str> = believed.iter().map(|(member, _)| *member).collect();
+    forwarded_for.push(&peer_name);
+    let address = match believed.first() {
+        Some((_, address)) => {
+            address.map_or_else(|| UNKNOWN.to_owned(), |address| address.to_string())
+        }
+        None => peer_name.clone(),
+    };
     let proto = match text(Known::ForwardedProto) {
         Some(proto) if proto.eq_ignore_ascii_case("https") => "https",
         _ => "http",
@@ -99,7 +100,7 @@ pub fn client(peer: Peer, trusted: &[IpNet], head: &RequestHead<'_>, host: &str)
     let element = forwarded_element(&peer_name, host, proto);
     Client {
         forwarded: before.chain([element.as_str()]).collect::<Vec<_>>().join(", "),
-        forwarded_for: chain.join(", "),
+        forwarded_for: forwarded_for.join(", "),
         address,
         proto: proto.to_owned(),
         host: original_host.to_owned(),
@@ -107,23 +108,50 @@ pub fn client(peer: Peer, trusted: &[IpNet], head: &RequestHead<'_>, host: &str)
     }
 }
 
-/// Walks `X-Forwarded-For` from its end, past trusted proxies, to the first address that is not
-/// one: the client. Returns its position.
-fn first_believed(chain: &[&str], trusted: &[IpNet]) -> usize {
-    let mut first = chain.len();
-    for (position, member) in chain.iter().enumerate().rev() {
-        let Ok(address) = member.parse::<IpAddr>() else { break };
-        first = position;
-        if !contains(trusted, address) {
-            break;
-        }
+/// What stands for a client whose address a trusted proxy names in a way that is not understood:
+/// it is in no network, so no rule lets it in by mistake.
+const UNKNOWN: &str = "unknown";
+
+/// The addresses that are claimed, the client first: `X-Forwarded-For`, else `Forwarded`.
+fn claimed_chain<'b>(head: &RequestHead<'b>) -> Vec<(&'b str, Option<IpAddr>)> {
+    let text = |member: &'b [u8]| std::str::from_utf8(member).unwrap_or(UNKNOWN);
+    let with_address = |member: &'b str| (member, node_address(member));
+    if head.values(Known::ForwardedFor).next().is_some() {
+        let members = head.values(Known::ForwardedFor).flat_map(members);
+        return members.map(text).map(with_address).collect();
     }
-    first
+    // `X-Forwarded-Port` and its like are recognised as `Forwarded` too, but name no node.
+    head.fields()
+        .filter(|field| field.name.eq_ignore_ascii_case(b"forwarded"))
+        .flat_map(|field| members(field.value))
+        .map(text)
+        .map(|element| with_address(for_node(element)))
+        .collect()
 }
 
-fn canonical(address: &str) -> String {
-    let parsed = address.parse::<IpAddr>().map(|address| address.to_canonical().to_string());
-    parsed.unwrap_or_else(|_unix| address.to_owned())
+/// The node of `for=` in one element of `Forwarded` (RFC 7239 §4).
+fn for_node(element: &str) -> &str {
+    let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
+    let found = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"));
+    found.map_or(UNKNOWN, |(_, node)| node.trim_matches('"'))
+}
+
+/// An address with or without a port (RFC 7239 §6); `None` for anything else.
+fn node_address(node: &str) -> Option<IpAddr> {
+    let bare = node.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let with_port = || node.parse::<std::net::SocketAddr>().map(|address| address.ip());
+    bare.or_else(|_with_port| with_port()).ok().map(|address| address.to_canonical())
+}
+
+/// Walks the chain from its end, past trusted proxies, to the first address that is not one: the
+/// client. What stands before it was written by nobody who is trusted.
+fn believed_part<'c, 'b>(
+    chain: &'c [(&'b str, Option<IpAddr>)],
+    trusted: &[IpNet],
+) -> &'c [(&'b str, Option<IpAddr>)] {
+    let is_proxy = |address: Option<IpAddr>| address.is_some_and(|it| contains(trusted, it));
+    let client = chain.iter().rposition(|&(_, address)| !is_proxy(address)).unwrap_or(0);
+    chain.get(client..).unwrap_or_default()
 }
 
 fn forwarded_element(peer: &str, host: &str, proto: &str) -> String {
@@ -179,8 +207,18 @@ mod tests {
         check("9.9.9.9", "9.9.9.9");
         check("8.8.8.8, 9.9.9.9, 10.0.0.2", "9.9.9.9");
         check("10.0.0.3, 10.0.0.2", "10.0.0.3");
-        check("8.8.8.8, garbage, 10.0.0.2", "10.0.0.2");
-        check("garbage", "10.0.0.1");
+        check("9.9.9.9:51234", "9.9.9.9");
+        check("[2001:db8::1]:443", "2001:db8::1");
+        check("8.8.8.8, garbage, 10.0.0.2", "unknown");
+        check("garbage", "unknown");
+        let forwarded = |value: &str, expected: &str| {
+            let fields = format!("forwarded: {value}\r\n");
+            assert_eq!(find("10.0.0.1", &["10.0.0.0/8"], &fields).address, expected, "{value}");
+        };
+        forwarded("for=9.9.9.9", "9.9.9.9");
+        forwarded("for=8.8.8.8, proto=http;For=\"[2001:db8::1]:80\", for=10.0.0.2", "2001:db8::1");
+        forwarded("for=_hidden", "unknown");
+        forwarded("proto=https", "unknown");
     }
 
     #[test]

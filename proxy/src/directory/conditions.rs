@@ -124,7 +124,10 @@ fn number(digits: &str) -> Option<Option<u64>> {
     if digits.is_empty() {
         return Some(None);
     }
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| Some(digits.parse().unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -182,6 +185,8 @@ mod tests {
         check("bytes=-1000", Range { start: 0, length: 100 });
         check("bytes=50-1000", Range { start: 50, length: 50 });
         check("bytes=0-18446744073709551615", Range { start: 0, length: 100 });
+        check("bytes=0-99999999999999999999", Range { start: 0, length: 100 });
+        check("bytes=99999999999999999999-5", Unsatisfiable);
         check("bytes=100-", Unsatisfiable);
         check("bytes=-0", Unsatisfiable);
         check("bytes=9-1", Whole);

@@ -10,7 +10,7 @@ use http::Method;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_load_balancing::Backend;
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -170,7 +170,7 @@ impl ProxyHttp for OriginApp {
         carried: &mut Self::CTX,
         is_reused: bool,
     ) -> Box<Error> {
-        carried.attempt_ended(true);
+        carried.attempt_ended(is_theirs(&error));
         // A kept connection that the server has closed meanwhile is nobody's failure.
         let may_repeat = !session.as_ref().retry_buffer_truncated()
             && (carried.may_retry(&session.req_header().method)
@@ -202,7 +202,7 @@ impl ProxyHttp for OriginApp {
         error: Option<&Error>,
         carried: &mut Self::CTX,
     ) {
-        carried.attempt_ended(error.is_some());
+        carried.attempt_ended(error.is_some_and(is_theirs));
         if let (Some(error), Some(call)) = (error, &carried.call) {
             tracing::debug!(origin = %call.origin.name, %error, "origin_failed");
         }
@@ -211,6 +211,11 @@ impl ProxyHttp for OriginApp {
     fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
         true
     }
+}
+
+/// Whether the server is at fault, and not our client who left.
+fn is_theirs(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "pingora's list of errors is open")]

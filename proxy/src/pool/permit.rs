@@ -13,7 +13,7 @@ use crate::clock;
 /// the client has.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) worker: Arc<Worker>,
     place: Place,
     ticket: RowTicket,

@@ -1,15 +1,17 @@
-//! Carries a configuration out: which listeners accept, and how many connections may be open.
+//! Carries a configuration out: which listeners accept, and which names are looked up.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ostler_supervisor::message::ListenerRole;
+use tokio::sync::mpsc;
 
 use crate::event_loop::EventLoop;
 use crate::listener::Listener;
 use crate::live::{LiveConfig, Origin};
-use crate::shared::Shared;
+use crate::tasks::Tasks;
 
 /// Listening sockets that no configuration has used yet, by the address as configured.
 #[derive(Debug, Default)]
@@ -50,10 +52,10 @@ impl Applied {
     pub(super) async fn listen(
         &mut self,
         sockets: &mut ListenerSockets,
-        live: &LiveConfig,
+        (before, live): (&Arc<LiveConfig>, &LiveConfig),
         (loops, status_loop): (&[EventLoop], &EventLoop),
     ) {
-        self.close_unnamed(live);
+        self.close_unnamed(before, live);
         for (configured, waiting) in std::mem::take(&mut sockets.waiting) {
             let keepalive = live
                 .config
@@ -79,7 +81,7 @@ impl Applied {
 
     /// Closes listeners that the configuration no longer names, and changes the policy of those
     /// it does.
-    fn close_unnamed(&mut self, live: &LiveConfig) {
+    fn close_unnamed(&mut self, before: &Arc<LiveConfig>, live: &LiveConfig) {
         let config = &live.config;
         self.listeners.retain(|configured, listener| {
             if listener.role == ListenerRole::Status {
@@ -95,7 +97,7 @@ impl Applied {
             });
             match named {
                 Some(found) => listener.set_keepalive(found.keepalive.clone()),
-                None => listener.close(),
+                None => listener.close_after(Arc::clone(before)),
             }
             named.is_some()
         });
@@ -111,23 +113,23 @@ impl Applied {
     }
 }
 
-/// Looks up the names of every origin's servers.
-pub(super) async fn resolve_all(live: &LiveConfig) {
+/// Looks up the names of every origin's servers, all at once, and waits for it so long at the
+/// longest; what takes longer goes on without being waited for.
+pub(super) async fn resolve_all(tasks: &Tasks, live: &LiveConfig, wait: Duration) {
+    let (pending, mut all_done) = mpsc::channel::<()>(1);
     for (name, origin) in &live.origins {
-        if let Origin::Servers(servers) = origin
-            && let Err(error) = servers.resolve().await
-        {
-            tracing::warn!(origin = %name, %error, "origin_not_resolved");
+        if let Origin::Servers(servers) = origin {
+            let (name, servers, pending) = (name.clone(), Arc::clone(servers), pending.clone());
+            tasks.spawn_uncounted(async move {
+                if let Err(error) = servers.resolve().await {
+                    tracing::warn!(origin = %name, %error, "origin_not_resolved");
+                }
+                drop(pending);
+            });
         }
     }
-}
-
-/// Changes how many connections may be open. Those above a lower limit may end in peace.
-pub(super) fn resize_places(shared: &Shared, before: &LiveConfig, live: &LiveConfig) {
-    let (old, new) = (before.config.server.max_connections, live.config.server.max_connections);
-    if old < new {
-        shared.places.add_permits(new - old);
-    } else {
-        shared.places.forget_permits(old - new);
+    drop(pending);
+    if tokio::time::timeout(wait, all_done.recv()).await.is_err() {
+        tracing::warn!(?wait, "origins_resolve_slowly");
     }
 }

@@ -20,6 +20,7 @@ use crate::deadline::Deadline;
 use crate::entry::Entry;
 use crate::exchange::{Exchange, ExchangeError, Receiving, Sending};
 use crate::relay::{self, RelayError};
+use crate::shared::Phase;
 
 /// Why the client did not get the whole answer.
 #[derive(Debug)]
@@ -87,6 +88,7 @@ async fn run(
     let framing = stated_framing(request, terms.collected);
     let is_head = request.is_head();
     let (persistence, version) = (request.persistence, request.head.version());
+    let shared = client.shared;
     let (mut receiving, sending) = exchange.split();
     let (incoming, mut outgoing) = client.split();
     let mut head = terms.head;
@@ -98,7 +100,10 @@ async fn run(
     let answer = until(&mut outgoing, terms.deadline, wait).await.map_err(Failed::Unanswered)?;
     entry.status = answer.status;
     let body = ClientBody::choose(answer.framing, version);
-    let closes = persistence.closes() || body == ClientBody::UntilClose || !upload.is_whole();
+    let closes = persistence.closes()
+        || body == ClientBody::UntilClose
+        || !upload.is_whole()
+        || *shared.phase.borrow() == Phase::Draining;
     let to_client = ToClient { body, version, closes, date: &clock::http_date() };
     receiving.write_head(outgoing.out, &to_client);
     let relay = relay::relay(&mut outgoing, &mut receiving, body, terms.idle);
@@ -172,7 +177,7 @@ async fn beside<F: Future<Output = Result<bool, BodyError>>>(
         tokio::select! {
             biased;
             done = &mut relay => return done,
-            sent = upload.go_on() => sent.map_err(|_broken| RelayError::Client)?,
+            sent = upload.go_on() => sent.map_err(RelayError::Body)?,
         }
     }
 }
@@ -198,7 +203,11 @@ async fn upload(
         }
         is_taken = sending.send(&framed).await;
     }
-    Ok(body.is_complete())
+    let is_whole = is_taken && body.is_complete();
+    if is_whole {
+        sending.complete();
+    }
+    Ok(is_whole)
 }
 
 fn frame(framing: Framing, out: &mut Vec<u8>, data: &[u8]) {

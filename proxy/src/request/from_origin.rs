@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ostler_policy::http::forward::{Forward, write_request};
-use ostler_segment::counter::Server as Counter;
 
 use super::Request;
 use super::converse::{Failed, Terms, Unanswered, converse};
@@ -12,7 +11,7 @@ use crate::entry::Entry;
 use crate::origin::{OriginFailure, ServersOrigin};
 use crate::reason::Reason;
 use crate::relay::RelayError;
-use crate::respond::RequestError;
+use crate::respond::{self, RequestError};
 
 /// Answers from the servers of an origin. `target` is what they are asked for.
 pub(super) async fn answer(
@@ -47,16 +46,13 @@ pub(super) async fn answer(
             OriginFailure::Timeout => RequestError::OriginTimeout,
             OriginFailure::Broken => RequestError::OriginBroken,
         }),
-        Err(Failed::Truncated(RelayError::Client)) => {
-            entry.reason = Some(Reason::ClientLeft);
-            Ok(Ending::Close(Counter::ClosedClient))
-        }
-        Err(Failed::Truncated(RelayError::Silent)) => {
-            entry.reason = Some(Reason::OriginTimeout);
-            Ok(Ending::Abort)
-        }
-        Err(Failed::Truncated(RelayError::Upstream(_))) => {
-            entry.reason = Some(Reason::OriginBroken);
+        Err(Failed::Truncated(broken)) => {
+            entry.reason = Some(match broken {
+                RelayError::Client => Reason::ClientLeft,
+                RelayError::Body(error) => respond::verdict(&error.into()).2,
+                RelayError::Silent => Reason::OriginTimeout,
+                RelayError::Upstream(_) => Reason::OriginBroken,
+            });
             Ok(Ending::Abort)
         }
     }

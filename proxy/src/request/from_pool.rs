@@ -7,7 +7,6 @@ use std::time::Duration;
 use ostler_policy::http::forward::{Forward, write_request};
 use ostler_policy::route::Route;
 use ostler_segment::Summary;
-use ostler_segment::counter::Server as Counter;
 
 use super::Request;
 use super::converse::{Failed, Terms, Unanswered, converse, stated_framing};
@@ -15,12 +14,12 @@ use crate::clock;
 use crate::connection::{Client, Ending};
 use crate::entry::Entry;
 use crate::exchange::ExchangeError;
-use crate::link::Running;
+use crate::link::{NotTaken, Running};
 use crate::live::PoolTarget;
 use crate::pool::Worker;
 use crate::reason::Reason;
 use crate::relay::RelayError;
-use crate::respond::RequestError;
+use crate::respond::{self, RequestError};
 
 /// How often a request is tried on another worker, when one could not be reached at all.
 const TRIES: u32 = 3;
@@ -69,9 +68,11 @@ async fn hand_over(
 ) -> Result<Running, RequestError> {
     let mut failure = io::Error::from(io::ErrorKind::NotConnected);
     for _ in 0..TRIES {
+        let arrived = clock::now();
         let admitted = target.pool.admit(client, target.queue_timeout).await;
+        let waited = clock::now().saturating_duration_since(arrived);
+        entry.queued = entry.queued.saturating_add(waited);
         let mut permit = admitted.map_err(RequestError::NotAdmitted)?;
-        entry.queued = entry.queued.saturating_add(permit.queued);
         permit.start(&Summary {
             id: &entry.id,
             method: request.head.method(),
@@ -83,7 +84,13 @@ async fn hand_over(
         });
         match target.link.begin(permit, client.event_loop).await {
             Ok(running) => return Ok(running),
-            Err(not_taken) => failure = not_taken.error,
+            Err(NotTaken { error, permit }) => {
+                // Nobody listens there any more: no other request shall be sent there either.
+                if is_nobody_there(&error) {
+                    target.pool.stop_granting(&permit.worker);
+                }
+                failure = error;
+            }
         }
     }
     match rustix::io::Errno::from_io_error(&failure) {
@@ -92,6 +99,10 @@ async fn hand_over(
         }
         _ => Err(RequestError::WorkerUnreachable(failure)),
     }
+}
+
+fn is_nobody_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }
 
 fn forwarded_head(
@@ -124,25 +135,35 @@ async fn give_up(
     failed: Failed,
 ) -> Result<Ending, RequestError> {
     let worker = Arc::clone(&running.permit.worker);
+    if worker.has_exited() {
+        running.permit.pool.stop_granting(&worker);
+    }
     client.shared.tasks.spawn(running.discard());
     match failed {
         Failed::Unanswered(unanswered) => Err(unanswered_error(unanswered, &worker).await),
-        Failed::Truncated(RelayError::Client) => {
-            entry.reason = Some(Reason::ClientLeft);
-            Ok(Ending::Close(Counter::ClosedClient))
-        }
-        Failed::Truncated(RelayError::Silent) => {
-            entry.reason = Some(Reason::RequestTimeout);
+        Failed::Truncated(broken) => {
+            entry.reason = Some(broken_reason(broken, &worker).await);
             Ok(Ending::Abort)
         }
-        Failed::Truncated(RelayError::Upstream(error)) => {
-            entry.reason = Some(match error {
-                ExchangeError::Invalid(_) | ExchangeError::Chunk(_) => Reason::WorkerBadResponse,
-                _ if worker.exits_within(DEATH_WAIT).await => Reason::WorkerExited,
-                ExchangeError::Closed | ExchangeError::Broken(_) => Reason::WorkerClosed,
-            });
-            Ok(Ending::Abort)
-        }
+    }
+}
+
+async fn broken_reason(broken: RelayError, worker: &Worker) -> Reason {
+    match broken {
+        RelayError::Client => Reason::ClientLeft,
+        RelayError::Body(error) => respond::verdict(&error.into()).2,
+        RelayError::Silent => Reason::RequestTimeout,
+        RelayError::Upstream(error) if is_invalid(&error) => Reason::WorkerBadResponse,
+        RelayError::Upstream(_) if worker.exits_within(DEATH_WAIT).await => Reason::WorkerExited,
+        RelayError::Upstream(_) => Reason::WorkerClosed,
+    }
+}
+
+/// Whether the worker answered, but not in HTTP.
+fn is_invalid(error: &ExchangeError) -> bool {
+    match error {
+        ExchangeError::Invalid(_) | ExchangeError::Chunk(_) | ExchangeError::Interim => true,
+        ExchangeError::Closed | ExchangeError::Broken(_) => false,
     }
 }
 
@@ -150,15 +171,10 @@ async fn unanswered_error(unanswered: Unanswered, worker: &Worker) -> RequestErr
     match unanswered {
         Unanswered::Elapsed => RequestError::RequestTimeout,
         Unanswered::Body(error) => RequestError::Body(error),
-        Unanswered::Exchange(error @ (ExchangeError::Closed | ExchangeError::Broken(_))) => {
-            if worker.exits_within(DEATH_WAIT).await {
-                RequestError::WorkerExited
-            } else {
-                RequestError::WorkerClosed(error)
-            }
+        Unanswered::Exchange(error) if is_invalid(&error) => RequestError::WorkerBadResponse(error),
+        Unanswered::Exchange(_) if worker.exits_within(DEATH_WAIT).await => {
+            RequestError::WorkerExited
         }
-        Unanswered::Exchange(error @ (ExchangeError::Invalid(_) | ExchangeError::Chunk(_))) => {
-            RequestError::WorkerBadResponse(error)
-        }
+        Unanswered::Exchange(error) => RequestError::WorkerClosed(error),
     }
 }

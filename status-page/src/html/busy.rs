@@ -7,33 +7,41 @@ use crate::units::duration;
 use super::age_class;
 use super::markup::Markup;
 
-/// Most rows shown: a pool of thousands would make the page unreadable.
-const ROWS: usize = 100;
+/// Rows shown at once, so that the pools below are not far.
+const FIRST_ROWS: usize = 10;
+/// Most rows shown on demand: a pool of thousands would make the page unreadable.
+const ROWS: usize = 200;
 
 /// Writes the table, or the list.
 pub(super) fn write(page: &mut Markup, snapshot: &Snapshot, notable: bool) {
     let rows = busiest(snapshot);
     page.raw("<section class=\"card\"><header><h2>Requests in the application</h2>");
     page.raw("<span class=\"soft\">longest-running first</span></header>\n");
+    let write_rows = if notable { write_list } else { write_table };
     let shown = rows.get(..ROWS).unwrap_or(&rows);
-    if shown.is_empty() {
+    let (first, others) = shown.split_at_checked(FIRST_ROWS).unwrap_or((shown, &[]));
+    if first.is_empty() {
         page.raw("<p class=\"soft\">None.</p>");
-    } else if notable {
-        write_list(page, shown);
     } else {
-        write_table(page, shown);
+        write_rows(page, first);
     }
-    let more = rows.len() - shown.len();
-    if more != 0 {
-        page.put("<p class=\"soft\">and ", more, " more</p>");
+    if !others.is_empty() {
+        page.put("<details id=\"others\"><summary>", others.len(), " more</summary>");
+        write_rows(page, others);
+        page.raw("</details>");
+    }
+    let unshown = rows.len() - shown.len();
+    if unshown != 0 {
+        page.put("<p class=\"soft\">and ", unshown, " shorter ones</p>");
     }
     page.raw("</section>\n");
 }
 
 fn write_table(page: &mut Markup, rows: &[Busy<'_>]) {
-    page.raw("<table><thead><tr><th>Running</th><th>Where</th><th>Request</th>");
-    page.raw("<th class=\"wide\">Site</th><th>Client</th><th class=\"wide number\">Queued</th>");
-    page.raw("<th class=\"wide\">Id</th></tr></thead>\n<tbody>");
+    page.raw("<table class=\"busy\"><thead><tr><th class=\"c1\">Running</th>");
+    page.raw("<th class=\"c2\">Where</th><th>Request</th><th class=\"wide c3\">Site</th>");
+    page.raw("<th class=\"c3\">Client</th><th class=\"wide number c1\">Queued</th>");
+    page.raw("<th class=\"wide c4\">Id</th></tr></thead>\n<tbody>");
     for row in rows {
         let request = row.request;
         write_age(page.raw("<tr><td>"), row);

@@ -1,5 +1,6 @@
 //! The page's parts about the server as a whole: findings, numbers, traffic, origins.
 
+use crate::moment::UnixTime;
 use crate::snapshot::{Connections, OriginServer, Snapshot};
 use crate::units::{bytes, count, duration, seconds};
 use crate::verdict::{Severity, verdicts};
@@ -43,14 +44,14 @@ fn write_tiles(page: &mut Markup, snapshot: &Snapshot) {
     let proxy = &server.proxy;
     let known = |value: Option<String>| value.unwrap_or_else(|| "?".to_owned());
     page.raw("<dl class=\"tiles\">");
-    tile(page, "Up", &seconds(server.uptime_s), &since(server.started.date_and_clock()));
+    tile(page, "Up", &seconds(server.uptime_s), &since(server.started));
     tile(page, "In flight", &count(requests.in_flight), "requests begun and not ended");
     let shed: u64 = snapshot.pools.values().map(|pool| pool.shed_total.sum()).sum();
     tile(page, "Requests", &count(requests.total), &format!("ended; {} shed", count(shed)));
     let sent = bytes(requests.bytes_sent_total);
     let received = bytes(requests.bytes_received_total);
     tile(page, "Sent", &sent, &format!("received {received}"));
-    let loaded = since(server.config_loaded.date_and_clock());
+    let loaded = since(server.config_loaded);
     tile(page, "Configuration", &count(server.config_version), &loaded);
     let memory = known(proxy.rss_bytes.map(bytes));
     let details = format!(
@@ -67,8 +68,8 @@ fn write_tiles(page: &mut Markup, snapshot: &Snapshot) {
     page.raw("</dl>\n");
 }
 
-fn since(moment: String) -> String {
-    format!("since {moment}")
+fn since(moment: UnixTime) -> String {
+    format!("since {}", moment.date_and_clock())
 }
 
 fn tile(page: &mut Markup, name: &'static str, value: &str, details: &str) {

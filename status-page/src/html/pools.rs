@@ -7,10 +7,13 @@ use crate::units::{bytes, count, duration, milliseconds, seconds};
 use super::age_class;
 use super::markup::Markup;
 
-/// Writes all pools.
+/// Writes all pools, then what the cells mean.
 pub(super) fn write(page: &mut Markup, snapshot: &Snapshot) {
     for (name, pool) in &snapshot.pools {
         write_pool(page, snapshot, name, pool);
+    }
+    if !snapshot.pools.is_empty() {
+        page.raw(KEY);
     }
 }
 
@@ -38,7 +41,7 @@ fn write_pool(page: &mut Markup, snapshot: &Snapshot, name: &str, pool: &Pool) {
     for worker in pool.workers.iter().filter(|worker| pool.processes <= worker.slot) {
         write_worker(page, pool, worker);
     }
-    page.raw(KEY).raw("</section>\n");
+    page.raw("</section>\n");
 }
 
 const KEY: &str = "<p class=\"key\"><span><i class=\"cell\">_</i>idle</span>\
@@ -48,7 +51,7 @@ const KEY: &str = "<p class=\"key\"><span><i class=\"cell\">_</i>idle</span>\
     <span><i class=\"cell stuck\">W</i>stuck</span>\
     <span><i class=\"cell g\">G</i>finishing</span>\
     <span><i class=\"cell s\">S</i>starting</span>\
-    <span><i class=\"cell none\">.</i>no process</span></p>";
+    <span><i class=\"cell none\">.</i>no process</span></p>\n";
 
 fn write_gauges(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
     let full = pool.full_since.is_some() || (pool.capacity != 0 && pool.capacity <= pool.busy);

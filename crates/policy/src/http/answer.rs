@@ -138,7 +138,8 @@ impl AnswerIndex {
     fn is_passed_on(&self, field: &Field<'_>, bytes: &[u8], to_client: &ToClient<'_>) -> bool {
         match field.known {
             Known::Connection | Known::HopByHop | Known::TransferEncoding | Known::Upgrade => false,
-            Known::ContentLength => to_client.body != ClientBody::Chunked,
+            // 204 has no length to state (RFC 9110 §8.6).
+            Known::ContentLength => to_client.body != ClientBody::Chunked && self.status != 204,
             Known::Date
             | Known::Expect
             | Known::Host

@@ -1,0 +1,102 @@
+//! Hostile texts in every place of a snapshot, in every rendering.
+
+use std::collections::BTreeMap;
+
+use ostler_status::{HtmlOptions, Snapshot, auto, html, json, prometheus, text};
+
+use crate::sample;
+
+const HOSTILE: &str =
+    "\"><script>alert(1)</script>' onload=\"x\" &amp;\r\n\u{1b}[2J\u{0}\u{202e}\\";
+
+#[test]
+fn the_page_has_no_markup_but_its_own() {
+    for notable in [false, true] {
+        let options = HtmlOptions { refresh: None, notable };
+        let page = html(&hostile(), &options);
+        let clean = html(&sample::snapshot(), &options);
+        assert_eq!(tags(&page), tags(&clean));
+        assert!(page.contains("&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&#39; onload"));
+        assert!(!page.contains(['\u{1b}', '\u{0}', '\u{202e}', '\r']));
+    }
+}
+
+#[test]
+fn the_terminal_gets_no_control_characters_but_line_ends() {
+    let (screen, clean) = (text(&hostile()), text(&sample::snapshot()));
+    assert!(screen.chars().all(|character| character == '\n' || !character.is_control()));
+    assert!(!screen.contains('\u{202e}'));
+    assert_eq!(screen.lines().count(), clean.lines().count());
+}
+
+#[test]
+fn no_text_can_add_a_line_to_what_monitors_read() {
+    let (hostile, clean) = (hostile(), sample::snapshot());
+    assert_eq!(auto(&hostile).lines().count(), auto(&clean).lines().count());
+    assert_eq!(prometheus(&hostile).lines().count(), prometheus(&clean).lines().count());
+    let document: serde_json::Value = serde_json::from_str(&json(&hostile)).unwrap();
+    assert_eq!(document["server"]["config_error"], HOSTILE);
+}
+
+/// The tags of a page with their attributes' names, without the attributes' values.
+fn tags(page: &str) -> Vec<String> {
+    let mut tags = Vec::new();
+    for piece in page.split('<').skip(1) {
+        let tag = piece.split_once('>').unwrap().0;
+        let names = tag.split('"').step_by(2).map(str::trim);
+        tags.push(names.collect::<Vec<_>>().join(" "));
+    }
+    tags
+}
+
+/// The sample with every text replaced.
+fn hostile() -> Snapshot {
+    let mut snapshot = sample::snapshot();
+    snapshot.server.version = HOSTILE.into();
+    snapshot.server.config_error = Some(HOSTILE.into());
+    snapshot.machine.server_name = HOSTILE.into();
+    snapshot.machine.built = HOSTILE.into();
+    snapshot.requests.by_reason = renamed(&snapshot.requests.by_reason);
+    snapshot.pools = renamed(&snapshot.pools);
+    snapshot.origins = renamed(&snapshot.origins);
+    for pool in snapshot.pools.values_mut() {
+        pool.recycles_total = renamed(&pool.recycles_total);
+        for pending in &mut pool.recycles_pending {
+            pending.reason = HOSTILE.into();
+        }
+        if let Some(exit) = &mut pool.last_exit {
+            exit.exit = HOSTILE.into();
+        }
+        let threads = pool.workers.iter_mut().flat_map(|worker| &mut worker.threads);
+        for request in threads.filter_map(|thread| thread.request.as_mut()) {
+            for field in [
+                &mut request.id,
+                &mut request.method,
+                &mut request.target,
+                &mut request.host,
+                &mut request.site,
+                &mut request.client,
+                &mut request.protocol,
+            ] {
+                *field = HOSTILE.into();
+            }
+            // The page shows the site where it differs from the host.
+            request.site.push('2');
+        }
+    }
+    for origin in snapshot.origins.values_mut() {
+        for (index, server) in origin.servers.iter_mut().enumerate() {
+            server.url = format!("{HOSTILE}{index}");
+            server.reason = server.reason.as_ref().map(|_| HOSTILE.into());
+        }
+    }
+    snapshot
+}
+
+/// The same values, in the same order, under hostile names.
+fn renamed<V: Clone>(map: &BTreeMap<String, V>) -> BTreeMap<String, V> {
+    map.values()
+        .enumerate()
+        .map(|(index, value)| (format!("{HOSTILE}{index}"), value.clone()))
+        .collect()
+}

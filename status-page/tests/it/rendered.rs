@@ -1,0 +1,95 @@
+//! Every rendering of the sample, byte for byte, and what the page must never need.
+
+use base64::Engine;
+use ostler_status::{
+    CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, Snapshot, auto, html, json,
+    prometheus, text,
+};
+
+use crate::sample;
+
+#[test]
+fn auto_is_what_it_was() {
+    insta::assert_snapshot!(auto(&sample::snapshot()));
+}
+
+#[test]
+fn json_is_what_it_was() {
+    let document: serde_json::Value = serde_json::from_str(&json(&sample::snapshot())).unwrap();
+    let mut document = document;
+    // 64 idle rows say nothing; another test counts them.
+    document["pools"]["api"]["workers"][0]["threads"].as_array_mut().unwrap().drain(..64);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&document).unwrap());
+}
+
+#[test]
+fn prometheus_is_what_it_was() {
+    insta::assert_snapshot!(prometheus(&sample::snapshot()));
+}
+
+#[test]
+fn the_terminal_screen_is_what_it_was() {
+    insta::assert_snapshot!(text(&sample::snapshot()));
+}
+
+#[test]
+fn the_content_of_the_page_is_what_it_was() {
+    let page = html(&sample::snapshot(), &HtmlOptions::default());
+    insta::assert_snapshot!(main_of(&page));
+    let page = html(&sample::snapshot(), &HtmlOptions { notable: true, ..HtmlOptions::default() });
+    insta::assert_snapshot!("without_tables", main_of(&page));
+}
+
+#[test]
+fn an_empty_server_renders_everywhere() {
+    let empty = Snapshot::default();
+    insta::assert_snapshot!("empty_auto", auto(&empty));
+    insta::assert_snapshot!("empty_text", text(&empty));
+    assert!(html(&empty, &HtmlOptions::default()).contains("No pool is configured."));
+    assert!(prometheus(&empty).contains("ostler_requests_total{status=\"2xx\"} 0\n"));
+}
+
+#[test]
+fn the_page_refreshes_itself_as_often_as_asked() {
+    for (asked, expected) in [(None, DEFAULT_REFRESH_S), (Some(1), 1), (Some(0), 1)] {
+        let options = HtmlOptions { refresh: asked, notable: false };
+        let page = html(&sample::snapshot(), &options);
+        assert!(page.contains(&format!("data-refresh=\"{expected}\"")), "{asked:?}");
+        assert!(page.contains(&format!("http-equiv=\"refresh\" content=\"{expected}\"")));
+    }
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere() {
+    let page = html(&sample::snapshot(), &HtmlOptions::default());
+    for outside in ["<link", "<img", "src=", "@import", "url(", " style=\"", " onclick"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert_eq!(page.matches("<script").count(), 1);
+    assert_eq!(page.matches("<style").count(), 1);
+}
+
+#[test]
+fn the_policy_allows_exactly_the_style_and_the_script_of_the_page() {
+    let page = html(&sample::snapshot(), &HtmlOptions::default());
+    let expected = format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hash(between(&page, "<style>", "</style>")),
+        hash(between(&page, "<script>", "</script>")),
+    );
+    assert_eq!(CONTENT_SECURITY_POLICY, expected);
+}
+
+fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(digest)
+}
+
+fn main_of(page: &str) -> &str {
+    between(page, "<main>", "</main>")
+}
+
+fn between<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
+    page.split_once(start).unwrap().1.split_once(end).unwrap().0
+}
