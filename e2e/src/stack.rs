@@ -281,7 +281,7 @@ impl Stack {
                 if wanted(&status) {
                     return status;
                 }
-                assert!(Instant::now() < deadline, "{caller}: never came to be: {status:#}");
+                assert!(Instant::now() < deadline, "{caller}: never came to be: {status}");
             }
         }
     }

@@ -343,7 +343,8 @@ async fn tell(
     if status == 499 {
         return false;
     }
-    if 500 <= status && status != 503 {
+    // What clients get wrong is theirs; what is shed is in the counters.
+    if matches!(status, 500 | 502 | 504) {
         log_failure(entry, error);
     }
     let shows_reason = status::is_allowed(client.peer, live, head.as_ref());

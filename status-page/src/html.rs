@@ -22,8 +22,8 @@ pub const DEFAULT_REFRESH_S: u32 = 5;
 
 /// Value of `content-security-policy` for the page: its own style and script, and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-STYLE'; \
-    script-src 'sha256-SCRIPT'; \
+    style-src 'sha256-DYh3g7B70NPcPI8d2baK7h7S6UAaXDQfsJze3R2/vHo='; \
+    script-src 'sha256-N4olC2F3Ko/Y2+V3g00NhGUoEyOMQUBjJOmwzL1Mc5k='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// How the page is to be shown.

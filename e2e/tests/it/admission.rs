@@ -111,13 +111,17 @@ async fn a_client_that_leaves_a_running_request_leaves_its_permit_behind() {
     let leaving = ask(&stack, "/sleep/800").await;
     until(&stack, 1, 0).await;
     drop(leaving);
-    stack.until(|status| status["requests"]["by_reason"]["client-left"] == 1).await;
+    stack.until(|status| status["connections"]["open"] == 0).await;
     // The handler runs on, so the next request has to wait for it.
     let mut next = ask(&stack, "/head").await;
     until(&stack, 1, 1).await;
     assert_eq!(next.response().await.status, 200);
     let pool = until(&stack, 0, 0).await;
     assert_eq!(pool["workers"][0]["generation"], 1);
+    assert_eq!(stack.status().await["requests"]["by_reason"]["client-left"], 1);
+    let access = stack.stop().await.access;
+    let line = access.lines().find(|line| line.contains("/sleep/800")).unwrap_or(&access);
+    assert!(line.contains(" 499 ") && line.contains(" reason=client-left "), "{line}");
 }
 
 #[tokio::test]
@@ -161,8 +165,8 @@ async fn no_more_requests_run_than_there_are_threads() {
 
 #[tokio::test]
 async fn an_asynchronous_worker_runs_as_many_requests_as_its_concurrency() {
-    let pool = "pool.probe = { threads = 1, concurrency = 8 }
-                pool.probe.environment.PROBE_MODE = 'service'";
+    let pool =
+        "pool.probe = { threads = 1, concurrency = 8, environment = { PROBE_MODE = 'service' } }";
     let stack = Stack::start(pool).await;
     let mut clients = Vec::new();
     for _ in 0..9 {
