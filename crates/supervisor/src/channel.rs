@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
 /// Largest packet, in bytes. A configuration travels as a descriptor, so the largest messages are
-/// lists of warm-up paths and error texts; all fit with room to spare.
+/// lists of warm-up paths, which the configuration limits, and texts, which `message` cuts.
 pub const MAX_PACKET: usize = 64 * 1024;
 
 /// Most descriptors beside one packet. The kernel's own limit is 253 (`SCM_MAX_FD`).
@@ -89,6 +89,12 @@ impl Channel {
         }
         let send = || send_packet(self.socket.as_fd(), &packet, descriptors);
         self.socket.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// Closes both directions, whoever else holds this end: either side hears end-of-file.
+    pub(crate) fn shut_down(&self) {
+        let shut = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        debug_assert!(matches!(shut, Ok(()) | Err(rustix::io::Errno::NOTCONN)), "{shut:?}");
     }
 
     /// Receives one message with its descriptors, which are closed on `exec`. `None`: the other
@@ -168,7 +174,7 @@ mod tests {
     use std::io::{Read, Seek, Write};
 
     use super::*;
-    use crate::message::{FromProxy, ToProxy, WorkerId};
+    use crate::message::{FromProxy, MAX_TEXT, ToProxy, WorkerId};
 
     #[tokio::test]
     async fn a_message_arrives_with_its_descriptors_in_order() {
@@ -243,9 +249,28 @@ mod tests {
         let error = ours.recv::<ToProxy>().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 
-        let message = ToProxy::ConfigError { message: Some("x".repeat(MAX_PACKET)) };
+        let message = ToProxy::Pool { name: "x".repeat(MAX_PACKET) };
         let error = ours.send(&message, &[]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    /// Control characters are six times as long in JSON, and no cut may fall into a character.
+    #[tokio::test]
+    async fn a_text_of_any_length_fits_into_a_packet() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let theirs = Channel::from_fd(theirs).unwrap();
+        for text in ["\u{1}".repeat(MAX_PACKET), format!("x{}", "\u{20ac}".repeat(MAX_PACKET))] {
+            let sent = ToProxy::ConfigError { message: Some(text.clone()) };
+            ours.send(&sent, &[]).await.unwrap();
+            let (received, _) = theirs.recv::<ToProxy>().await.unwrap().unwrap();
+            let ToProxy::ConfigError { message: Some(received) } = received else { panic!() };
+            let kept = received.strip_suffix("...").unwrap();
+            assert!(MAX_TEXT - 4 <= kept.len() && text.starts_with(kept), "{}", kept.len());
+
+            let refused = FromProxy::ConfigRefused { version: 1, message: text };
+            theirs.send(&refused, &[]).await.unwrap();
+            ours.recv::<FromProxy>().await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test]

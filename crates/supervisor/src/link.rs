@@ -33,7 +33,8 @@ impl<M: Serialize + Send + Sync + 'static> Outbox<M> {
     }
 
     /// Puts a message into the queue. Returns whether the other process still takes messages; one
-    /// that has ended counts as if it did, because its end is noticed elsewhere.
+    /// that has ended counts as if it did, because its end, or that of the channel, is noticed
+    /// elsewhere.
     #[must_use]
     pub(crate) fn post(&self, message: M, descriptors: Vec<OwnedFd>) -> bool {
         !matches!(
@@ -43,6 +44,8 @@ impl<M: Serialize + Send + Sync + 'static> Outbox<M> {
     }
 }
 
+/// Sends until the outbox is dropped. After a message that cannot be sent the other process does
+/// not know what it should, so the channel ends for it and for whoever listens to it here.
 async fn send_all<M: Serialize>(channel: Arc<Channel>, mut packets: mpsc::Receiver<Packet<M>>) {
     while let Some((message, descriptors)) = packets.recv().await {
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -50,7 +53,7 @@ async fn send_all<M: Serialize>(channel: Arc<Channel>, mut packets: mpsc::Receiv
             if error.kind() != std::io::ErrorKind::BrokenPipe {
                 tracing::error!(%error, "message_not_sent");
             }
-            return;
+            return channel.shut_down();
         }
     }
 }
@@ -68,6 +71,18 @@ mod tests {
         let message = || ToProxy::ConfigError { message: Some("x".repeat(1000)) };
         let taken = (0..2 * QUEUE).take_while(|_| outbox.post(message(), Vec::new())).count();
         assert_eq!(taken, QUEUE);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_sent_ends_the_channel_on_both_sides() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let (ours, theirs) = (Arc::new(ours), Channel::from_fd(theirs).unwrap());
+        let mut tasks = Tasks::default();
+        let outbox = Outbox::new(Arc::clone(&ours), &mut tasks);
+        let name = "x".repeat(crate::channel::MAX_PACKET);
+        assert!(outbox.post(ToProxy::Pool { name }, Vec::new()));
+        assert!(theirs.recv::<ToProxy>().await.unwrap().is_none());
+        assert!(ours.recv::<ToProxy>().await.unwrap().is_none());
     }
 
     #[tokio::test]

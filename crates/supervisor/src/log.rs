@@ -4,13 +4,18 @@
 //! spaces, quotes or control characters is quoted, so that no worker can forge a line. The proxy
 //! process logs to its standard error in the same form; the supervisor writes those lines on
 //! unchanged, so that one process owns the file and can reopen it.
+//!
+//! Logging never waits: a thread writes (`writer`), and [`finish`] waits for it at the end.
+
+mod writer;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use ostler_conf::{ErrorLogConfig, Level, LogPath};
 use tracing::field::{Field, Visit};
@@ -22,32 +27,46 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, reload};
 
+use self::writer::{Origin, Target, Writer as LineWriter};
+
 /// Mode of a log file that is created: logs may hold what visitors would not want read.
 const MODE: u32 = 0o640;
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
-    target: Mutex<Target>,
+    writer: LineWriter,
     level: reload::Handle<LevelFilter, Registry>,
-}
-
-enum Target {
-    StandardError,
-    File { path: PathBuf, file: File },
 }
 
 /// Starts logging to standard error, at level `info`. Later calls do nothing.
 pub fn start() {
-    let (level, handle) = reload::Layer::new(LevelFilter::INFO);
-    let log = Log { target: Mutex::new(Target::StandardError), level: handle };
-    if LOG.set(log).is_err() {
+    if LOG.get().is_some() {
         return;
     }
-    let layer = tracing_subscriber::fmt::layer().event_format(Plain).with_writer(ToTarget);
+    let writer = match LineWriter::start(Box::new(io::stderr()), dropped_line) {
+        Ok(writer) => writer,
+        Err(error) => {
+            // Without a thread there is no log, and nobody else to tell.
+            drop(writeln!(io::stderr(), "ostler: nothing is logged: {error}"));
+            return;
+        }
+    };
+    let (level, handle) = reload::Layer::new(LevelFilter::INFO);
+    if LOG.set(Log { writer, level: handle }).is_err() {
+        return;
+    }
+    let layer = tracing_subscriber::fmt::layer().event_format(Plain).with_writer(ToWriter);
     let installed =
         tracing::subscriber::set_global_default(Registry::default().with(level).with(layer));
     debug_assert!(installed.is_ok(), "only `start` installs a subscriber");
+}
+
+/// Waits until every line is written, but no longer than `limit`.
+pub fn finish(limit: Duration) {
+    if let Some(log) = LOG.get() {
+        log.writer.finish(limit);
+    }
 }
 
 /// Logs from `level` up.
@@ -71,13 +90,13 @@ pub fn set_level(level: Level) {
 ///
 /// If the file cannot be opened; then everything stays as it is.
 pub(crate) fn follow(config: &ErrorLogConfig) -> io::Result<()> {
-    let target = match &config.path {
-        LogPath::Standard => Target::StandardError,
-        LogPath::File(path) => Target::File { path: path.clone(), file: open(path)? },
+    let target: Target = match &config.path {
+        LogPath::Standard => Box::new(io::stderr()),
+        LogPath::File(path) => Box::new(open(path)?),
     };
     set_level(config.level);
     if let Some(log) = LOG.get() {
-        *log.lock() = target;
+        log.writer.switch(target);
     }
     Ok(())
 }
@@ -92,49 +111,48 @@ pub(crate) fn raw(line: &str) {
     let mut bytes = Vec::with_capacity(line.len() + 1);
     bytes.extend(line.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
     bytes.push(b'\n');
-    write(&bytes);
+    write(bytes, Origin::Printed);
 }
 
-/// Writes to the log. What fails is lost: there is nobody left to tell.
-fn write(bytes: &[u8]) {
-    let Some(log) = LOG.get() else { return };
-    let lost = match &mut *log.lock() {
-        Target::StandardError => io::stderr().lock().write_all(bytes),
-        Target::File { file, .. } => file.write_all(bytes),
-    };
-    drop(lost);
+/// Writes a line that a worker printed, whatever the level: it is the application's log, and
+/// which of its lines matter is not known here.
+pub(crate) fn worker_output(pool: &str, slot: u32, stream: &str, line: &str) {
+    let mut fields = String::new();
+    for (name, value) in [("pool", pool), ("slot", &slot.to_string()), ("stream", stream)] {
+        push_field(&mut fields, name, value);
+    }
+    push_field(&mut fields, "line", line);
+    let now = jiff::Timestamp::now();
+    write(format!("{now:.3} INFO worker_output{fields}\n").into_bytes(), Origin::Printed);
 }
 
-impl Log {
-    fn lock(&self) -> MutexGuard<'_, Target> {
-        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+fn dropped_line(count: u64) -> Vec<u8> {
+    let now = jiff::Timestamp::now();
+    format!("{now:.3} WARN log_lines_dropped count={count}\n").into_bytes()
+}
+
+fn write(line: Vec<u8>, origin: Origin) {
+    if let Some(log) = LOG.get() {
+        log.writer.write(line, origin);
     }
 }
 
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::StandardError => f.write_str("standard error"),
-            Self::File { path, .. } => path.fmt(f),
-        }
+struct ToWriter;
+
+impl MakeWriter<'_> for ToWriter {
+    type Writer = OneLine;
+
+    fn make_writer(&self) -> Self::Writer {
+        OneLine
     }
 }
 
-struct ToTarget;
+/// Takes an event, which the layer writes in one piece.
+struct OneLine;
 
-impl<'a> MakeWriter<'a> for ToTarget {
-    type Writer = ToTargetWriter;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        ToTargetWriter
-    }
-}
-
-struct ToTargetWriter;
-
-impl Write for ToTargetWriter {
+impl Write for OneLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        write(bytes);
+        write(bytes.to_vec(), Origin::Own);
         Ok(bytes.len())
     }
 
@@ -176,10 +194,7 @@ impl Parts {
         if field.name() == "message" {
             value.clone_into(&mut self.name);
         } else {
-            self.fields.push(' ');
-            self.fields.push_str(field.name());
-            self.fields.push('=');
-            push_value(&mut self.fields, value);
+            push_field(&mut self.fields, field.name(), value);
         }
     }
 }
@@ -192,6 +207,14 @@ impl Visit for Parts {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.add(field, &format!("{value:?}"));
     }
+}
+
+/// Adds ` name=value`.
+fn push_field(text: &mut String, name: &str, value: &str) {
+    text.push(' ');
+    text.push_str(name);
+    text.push('=');
+    push_value(text, value);
 }
 
 /// Adds a value, in quotes where it could not be told from what follows.

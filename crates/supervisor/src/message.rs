@@ -6,10 +6,14 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Version of the messages in this module. A side that hears another one says so and ends.
 pub const PROTOCOL: u32 = 1;
+
+/// Longest text for the operator, in bytes; what is longer is cut. Escaped as JSON it is at most
+/// six times as long, which still fits into a packet.
+pub const MAX_TEXT: usize = 8 * 1024;
 
 /// One worker process: its pool, its place there, and which process in that place.
 ///
@@ -50,7 +54,8 @@ pub enum ToProxy {
     },
     /// Where access log lines go, at the start and when logs are reopened. Descriptor: the file.
     AccessLog,
-    /// A pool, before the first `Config` that names it. Descriptor: its counter page.
+    /// A pool, before its first worker and before each `Config` that names it. One that is known is
+    /// left as it is. Descriptor: its counter page.
     Pool {
         /// Name of the pool.
         name: String,
@@ -79,6 +84,7 @@ pub enum ToProxy {
     /// Why the last reload failed, for the status page; `None` when one succeeded since.
     ConfigError {
         /// Text for the operator, possibly of several lines.
+        #[serde(serialize_with = "cut_some")]
         message: Option<String>,
     },
     /// A worker process runs. It gets no requests yet. Descriptor: its segment.
@@ -118,6 +124,7 @@ pub enum ToProxy {
         /// The worker.
         id: WorkerId,
         /// How, for the operator: `status 1` or `signal 9`.
+        #[serde(serialize_with = "cut")]
         exit: String,
     },
     /// The health path answers 503 from here on; everything else goes on.
@@ -146,6 +153,7 @@ pub enum FromProxy {
         /// Of the `Config`.
         version: u64,
         /// Text for the operator.
+        #[serde(serialize_with = "cut")]
         message: String,
     },
     /// The worker answered every warm-up request, or did not.
@@ -153,6 +161,7 @@ pub enum FromProxy {
         /// The worker.
         id: WorkerId,
         /// What went wrong.
+        #[serde(serialize_with = "cut_some")]
         error: Option<String>,
     },
     /// No request is inside the worker, and none will be sent to it.
@@ -163,3 +172,22 @@ pub enum FromProxy {
     /// Every accepted request is finished; the process ends.
     Drained,
 }
+
+fn cut<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if text.len() <= MAX_TEXT {
+        return serializer.serialize_str(text);
+    }
+    let kept = text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default();
+    serializer.serialize_str(&format!("{kept}..."))
+}
+
+#[expect(clippy::ref_option, reason = "what serde calls it with")]
+fn cut_some<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    match text {
+        Some(text) => serializer.serialize_some(&Cut(text)),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[derive(Serialize)]
+struct Cut<'a>(#[serde(serialize_with = "cut")] &'a str);

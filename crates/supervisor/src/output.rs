@@ -1,7 +1,8 @@
 //! What processes print, line by line.
 //!
-//! A line longer than [`MAX_LINE`] comes in pieces. A process that prints faster than the log
-//! takes it waits: nothing is dropped and nothing piles up here.
+//! A line longer than [`MAX_LINE`] comes in pieces. A process that prints faster than the log is
+//! written does not wait, and loses lines, which the log counts: a worker that waited for who reads
+//! the log would hold up requests.
 
 use std::collections::VecDeque;
 use std::io;
@@ -79,7 +80,7 @@ async fn forward_lines(stream: OwnedFd, source: &Source) -> io::Result<()> {
 fn log(source: &Source, line: &str) {
     match source {
         Source::Worker { pool, slot, stream, tail } => {
-            tracing::info!(pool, slot, stream, line, "worker_output");
+            crate::log::worker_output(pool, *slot, stream, line);
             if let Some(tail) = tail {
                 tail.push(line);
             }
