@@ -52,6 +52,7 @@ const PROGRAMS: [&str; 4] = ["probe", "hello-service", "hello-threads", "arena"]
 pub struct Plan {
     table: Table,
     files: Vec<(String, Vec<u8>)>,
+    environment: Vec<(String, String)>,
     is_ready_awaited: bool,
 }
 
@@ -93,7 +94,12 @@ struct LogState {
 impl Plan {
     /// Starts from listeners, status and logs alone: no pool, no site.
     pub fn bare() -> Self {
-        Self { table: parse(BASE), files: Vec::new(), is_ready_awaited: true }
+        Self {
+            table: parse(BASE),
+            files: Vec::new(),
+            environment: Vec::new(),
+            is_ready_awaited: true,
+        }
     }
 
     /// Starts from one process of the probe with two threads that answers every path.
@@ -129,6 +135,13 @@ impl Plan {
         self
     }
 
+    /// Starts the supervisor with this variable in its environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Returns from `start` as soon as the listeners are bound, ready or not.
     #[must_use]
     pub fn unready(mut self) -> Self {
@@ -146,6 +159,7 @@ impl Plan {
             .arg("-c")
             .arg(folder.path().join("ostler.toml"))
             .arg("--allow-root")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .spawn()
             .expect("the binary starts");
         let log = Log::default();

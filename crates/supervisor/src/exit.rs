@@ -3,13 +3,12 @@
 //! The supervisor is the reaper of all its descendants. A process of ours that ended stays a
 //! zombie, which keeps its process id and thus its group's, until the rest of its group was
 //! killed; then it is reaped. Whatever else ended is an orphan of such a process, and only reaped.
+//! Orphans that live on in a group of their own are the business of `orphans`.
 
 use std::fmt;
-use std::io;
 
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group,
-};
+use nix::sys::wait::{Id, WaitPidFlag};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 /// How a process ended. `Display` is what the log and the status page say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,24 +34,30 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Makes descendants whose parent ended children of this process, so that they are reaped.
-pub(crate) fn adopt_orphans() -> io::Result<()> {
-    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
-}
-
 /// Kills the group of each of `known` that ended and reaps it, and reaps all orphans. Returns how
 /// each of `known` ended.
 pub(crate) fn reap(known: &[Pid]) -> Vec<(Pid, Exit)> {
-    let mut ended: Vec<(Pid, Exit)> =
-        known.iter().filter_map(|&pid| Some((pid, reap_known(pid)?))).collect();
-    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-        // An orphan, or one of `known` that ended after it was looked at above.
-        if known.contains(&pid) {
+    let mut ended = Vec::new();
+    while let Some(pid) = zombie() {
+        let is_known = known.contains(&pid);
+        if is_known {
+            // While it is there: afterwards the id may be that of another group.
             kill_group(pid);
+        }
+        let status = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        let Ok(Some(status)) = status else { break };
+        if is_known {
             ended.push((pid, Exit::new(status.exit_status(), status.terminating_signal())));
         }
     }
     ended
+}
+
+/// Returns a child that ended and was not reaped, and leaves it.
+fn zombie() -> Option<Pid> {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let pid = nix::sys::wait::waitid(Id::All, look).ok()?.pid()?;
+    Pid::from_raw(pid.as_raw())
 }
 
 /// Kills every process of a group. A group without processes is nothing to kill.
@@ -72,23 +77,13 @@ fn signal_result(event: &'static str, pid: Pid, result: rustix::io::Result<()>) 
     }
 }
 
-fn reap_known(pid: Pid) -> Option<Exit> {
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    rustix::process::waitid(WaitId::Pid(pid), look).ok().flatten().filter(has_ended)?;
-    kill_group(pid);
-    let status = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).ok().flatten()?;
-    Some(Exit::new(status.exit_status(), status.terminating_signal()))
-}
-
-fn has_ended(status: &WaitIdStatus) -> bool {
-    status.exited() || status.killed() || status.dumped()
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read;
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
+
+    use rustix::process::WaitOptions;
 
     use super::*;
 
@@ -102,7 +97,7 @@ mod tests {
     /// both are gone.
     #[test]
     fn what_a_process_leaves_in_its_group_is_killed_and_reaped() {
-        adopt_orphans().unwrap();
+        let _orphans = crate::orphans::Orphans::adopt().unwrap();
         #[expect(clippy::zombie_processes, reason = "reaped by its id, as all our processes are")]
         let mut child = Command::new("sh")
             .args(["-c", "sleep 1000 & exit 3"])

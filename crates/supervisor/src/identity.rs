@@ -1,11 +1,12 @@
 //! Who a process runs as.
 
 use std::os::fd::AsFd;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use nix::unistd::{Gid, Uid, User};
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 /// A user of this system, as the user database says.
@@ -75,14 +76,23 @@ impl Identity {
     }
 }
 
-/// Gives a path to a user; with `None` it stays with who made it.
+/// Gives a path to a user; with `None` it stays with who made it. A link is not followed.
 pub(crate) fn give(path: &Path, identity: Option<&Identity>) -> io::Result<()> {
-    identity.map_or(Ok(()), |identity| chown(path, Some(identity.uid), Some(identity.gid)))
+    identity.map_or(Ok(()), |identity| lchown(path, Some(identity.uid), Some(identity.gid)))
+}
+
+/// Has `make` make a file that has this mode from the start. It must allow all that it can: the
+/// rest is taken away by the umask, which is that of the whole process, so other threads make none.
+pub(crate) fn with_mode<T>(mode: u32, make: impl FnOnce() -> T) -> T {
+    let before = rustix::process::umask(Mode::from_raw_mode(!mode & 0o777));
+    let made = make();
+    rustix::process::umask(before);
+    made
 }
 
 /// Sets the mode of an open directory or file.
 pub(crate) fn set_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
-    Ok(rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(mode))?)
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?)
 }
 
 #[cfg(test)]
@@ -95,6 +105,17 @@ mod tests {
         assert_eq!((root.uid, root.name.as_str()), (0, "root"));
         let error = Identity::find("no-such-user-here").unwrap_err();
         assert_eq!(error.to_string(), "there is no user \"no-such-user-here\" on this system");
+    }
+
+    /// The link leads nowhere, so that following it fails.
+    #[test]
+    fn giving_a_link_away_does_not_follow_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        let [uid, gid] = [rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()];
+        let (name, home) = ("me".to_owned(), PathBuf::new());
+        give(&link, Some(&Identity { name, uid, gid, home })).unwrap();
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod link;
 mod listeners;
 mod machinery;
 mod notify;
+mod orphans;
 mod output;
 mod pages;
 mod proxy;

@@ -7,14 +7,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ostler_conf::{Config, ListenAddress};
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
-    sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen,
+    socket_with, sockopt,
 };
 
 use crate::identity;
@@ -226,18 +226,31 @@ pub(crate) fn listen_unix(path: &Path, mode: u32, backlog: u32) -> io::Result<Ow
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file is no socket"));
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
+        Ok(_) if is_abandoned(path)? => std::fs::remove_file(path)?,
+        Ok(_) => {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on it"));
         }
-        Ok(_) => std::fs::remove_file(path)?,
     }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    bind(&socket, &SocketAddrUnix::new(path)?)?;
-    // Before `listen`: until then nobody can connect, whatever the mode of the new file.
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    let socket = unix_socket()?;
+    // Never by its path, which may lead elsewhere by then.
+    identity::with_mode(mode, || bind(&socket, &SocketAddrUnix::new(path)?))?;
     listen_with(&socket, backlog)?;
     Ok(socket)
+}
+
+/// Returns whether nobody listens on a socket. Does not wait for one who is slow to accept.
+fn is_abandoned(path: &Path) -> io::Result<bool> {
+    match connect(&unix_socket()?, &SocketAddrUnix::new(path)?) {
+        // Full, or a socket of another type.
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(false),
+        Err(Errno::CONNREFUSED) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn unix_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
 /// Listens on the socket of a worker, for the proxy's user alone.

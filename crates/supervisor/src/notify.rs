@@ -5,7 +5,6 @@
 //! which answers `BARRIER=1`, too.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tokio::net::UnixDatagram;
@@ -17,8 +16,7 @@ const MAX_MESSAGE: usize = 4096;
 
 /// Makes the socket.
 pub(crate) fn bind(path: &Path, worker: Option<&Identity>) -> io::Result<UnixDatagram> {
-    let socket = UnixDatagram::bind(path)?;
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+    let socket = identity::with_mode(0o600, || UnixDatagram::bind(path))?;
     identity::give(path, worker)?;
     Ok(socket)
 }
@@ -40,6 +38,8 @@ fn says_ready(message: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

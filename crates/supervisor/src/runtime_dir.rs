@@ -3,9 +3,12 @@
 //! ```text
 //! ostler.pid      locked while a supervisor runs; holds its process id
 //! status.sock     status listener for `ostler status`
-//! workers/        0700, the proxy's user: the socket of each worker
+//! workers/        0711: the socket of each worker, which is the proxy's user's
 //! notify/         0711: the readiness socket of each worker, which is its user's
 //! ```
+//!
+//! All directories belong to the supervisor's user alone: who could rename something in one could
+//! have the supervisor change the mode or owner of any file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::identity::{self, Identity};
+use crate::identity;
 use crate::message::WorkerId;
 
 /// Why the runtime directory cannot be used.
@@ -55,8 +58,8 @@ pub(crate) struct RuntimeDir {
 
 impl RuntimeDir {
     /// Makes the directory where it is missing, locks it, and removes what an earlier supervisor
-    /// left in it. `workers` will belong to the proxy's user.
-    pub(crate) fn prepare(path: &Path, proxy: Option<&Identity>) -> Result<Self, RuntimeDirError> {
+    /// left in it.
+    pub(crate) fn prepare(path: &Path) -> Result<Self, RuntimeDirError> {
         make(path, 0o755)?;
         let owner = fs::symlink_metadata(path).map_err(|source| failed(path, source))?.uid();
         if owner != rustix::process::geteuid().as_raw() {
@@ -64,8 +67,8 @@ impl RuntimeDir {
         }
         let lock = lock(path)?;
         let dir = Self { path: path.to_owned(), _lock: lock };
-        dir.prepare_inside("workers", 0o700, proxy)?;
-        dir.prepare_inside("notify", 0o711, None)?;
+        dir.prepare_inside("workers")?;
+        dir.prepare_inside("notify")?;
         Ok(dir)
     }
 
@@ -84,17 +87,11 @@ impl RuntimeDir {
         self.path.join("notify").join(file_name(id))
     }
 
-    fn prepare_inside(
-        &self,
-        name: &str,
-        mode: u32,
-        identity: Option<&Identity>,
-    ) -> Result<(), RuntimeDirError> {
+    fn prepare_inside(&self, name: &str) -> Result<(), RuntimeDirError> {
         let path = self.path.join(name);
         let prepared = remove_if_there(fs::remove_dir_all(&path))
             .and_then(|()| DirBuilder::new().mode(0o700).create(&path))
-            .and_then(|()| identity::give(&path, identity))
-            .and_then(|()| identity::set_mode(File::open(&path)?, mode));
+            .and_then(|()| identity::set_mode(File::open(&path)?, 0o711));
         prepared.map_err(|source| failed(&path, source))
     }
 }
@@ -162,26 +159,26 @@ mod tests {
     fn a_second_supervisor_is_refused_and_told_of_the_first() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
-        let first = RuntimeDir::prepare(&path, None).unwrap();
-        let error = RuntimeDir::prepare(&path, None).unwrap_err().to_string();
+        let first = RuntimeDir::prepare(&path).unwrap();
+        let error = RuntimeDir::prepare(&path).unwrap_err().to_string();
         let expected =
             format!("another supervisor uses {}: process {}", path.display(), std::process::id());
         assert_eq!(error, expected);
         drop(first);
-        RuntimeDir::prepare(&path, None).unwrap();
+        RuntimeDir::prepare(&path).unwrap();
     }
 
     #[test]
     fn modes_are_as_documented_and_stale_sockets_are_gone() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
-        drop(RuntimeDir::prepare(&path, None).unwrap());
+        drop(RuntimeDir::prepare(&path).unwrap());
         let stale = path.join("workers/web.0.1");
         fs::write(&stale, "").unwrap();
 
-        let _dir = RuntimeDir::prepare(&path, None).unwrap();
+        let _dir = RuntimeDir::prepare(&path).unwrap();
         assert!(!stale.exists());
         let mode = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(""), mode("workers"), mode("notify")), (0o755, 0o700, 0o711));
+        assert_eq!((mode(""), mode("workers"), mode("notify")), (0o755, 0o711, 0o711));
     }
 }

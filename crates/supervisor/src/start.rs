@@ -101,7 +101,7 @@ impl Supervisor {
         let config = &loaded.config;
         let proxy_identity = check(config, options.allow_root)?;
         exit::adopt_orphans()?;
-        let runtime_dir = RuntimeDir::prepare(&config.server.runtime_dir, proxy_identity.as_ref())?;
+        let runtime_dir = RuntimeDir::prepare(&config.server.runtime_dir)?;
         follow_logs(config)?;
         let access_log = open_access_log(config)?;
         let status_socket = runtime_dir.status_socket();

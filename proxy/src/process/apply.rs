@@ -13,7 +13,7 @@ use crate::listener::Listener;
 use crate::live::{LiveConfig, Origin};
 use crate::tasks::Tasks;
 
-/// Listening sockets that no configuration has used yet, by the address as configured.
+/// Listening sockets that no configuration has used yet, by the name of their listener.
 #[derive(Debug, Default)]
 pub(super) struct ListenerSockets {
     waiting: BTreeMap<String, Sockets>,
@@ -21,9 +21,9 @@ pub(super) struct ListenerSockets {
 
 #[derive(Debug)]
 struct Sockets {
-    name: String,
     /// As bound, with the real port.
     address: String,
+    configured: String,
     role: ListenerRole,
     descriptors: Vec<OwnedFd>,
 }
@@ -37,14 +37,14 @@ impl ListenerSockets {
         role: ListenerRole,
         descriptors: Vec<OwnedFd>,
     ) {
-        self.waiting.insert(configured, Sockets { name, address, role, descriptors });
+        self.waiting.insert(name, Sockets { address, configured, role, descriptors });
     }
 }
 
-/// The listeners that accept, by the address as configured.
+/// The listeners that accept, by name, with their addresses as configured.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
-    listeners: BTreeMap<String, Arc<Listener>>,
+    listeners: BTreeMap<String, (String, Arc<Listener>)>,
 }
 
 impl Applied {
@@ -56,16 +56,16 @@ impl Applied {
         (loops, status_loop): (&[EventLoop], &EventLoop),
     ) {
         self.close_unnamed(before, live);
-        for (configured, waiting) in std::mem::take(&mut sockets.waiting) {
+        for (name, waiting) in std::mem::take(&mut sockets.waiting) {
             let keepalive = live
                 .config
                 .listeners
                 .iter()
-                .find(|listener| listener.name == waiting.name)
+                .find(|listener| listener.name == name)
                 .map_or_else(|| live.config.keepalive.clone(), |found| found.keepalive.clone());
-            let Sockets { name, address, role, descriptors } = waiting;
+            let Sockets { address, configured, role, descriptors } = waiting;
             tracing::debug!(%name, %address, "listener_accepts");
-            let listener = Arc::new(Listener::new(name, role, keepalive));
+            let listener = Arc::new(Listener::new(name.clone(), role, keepalive));
             let loops: Vec<&EventLoop> = match role {
                 ListenerRole::Status => vec![status_loop],
                 ListenerRole::Client => loops.iter().collect(),
@@ -73,8 +73,8 @@ impl Applied {
             for (socket, event_loop) in descriptors.into_iter().zip(loops) {
                 event_loop.listen(Arc::clone(&listener), socket).await;
             }
-            if let Some(replaced) = self.listeners.insert(configured, listener) {
-                replaced.close();
+            if let Some((_, replaced)) = self.listeners.insert(name, (configured, listener)) {
+                replaced.close_after(Arc::clone(before));
             }
         }
     }
@@ -83,18 +83,19 @@ impl Applied {
     /// it does.
     fn close_unnamed(&mut self, before: &Arc<LiveConfig>, live: &LiveConfig) {
         let config = &live.config;
-        self.listeners.retain(|configured, listener| {
+        self.listeners.retain(|name, (configured, listener)| {
             if listener.role == ListenerRole::Status {
                 let status = config.status.address.as_ref().map(ToString::to_string);
-                let is_named = listener.name != "status" || status.as_ref() == Some(configured);
+                let is_named = name != "status" || status.as_ref() == Some(configured);
                 if !is_named {
                     listener.close();
                 }
                 return is_named;
             }
-            let named = config.listeners.iter().find(|found| {
-                found.address.to_string() == *configured && found.name == listener.name
-            });
+            let named = config
+                .listeners
+                .iter()
+                .find(|found| found.address.to_string() == *configured && found.name == *name);
             match named {
                 Some(found) => listener.set_keepalive(found.keepalive.clone()),
                 None => listener.close_after(Arc::clone(before)),
@@ -105,7 +106,7 @@ impl Applied {
 
     /// Stops accepting clients; operators are still answered.
     pub(super) fn close_clients(&self) {
-        for listener in self.listeners.values() {
+        for (_, listener) in self.listeners.values() {
             if listener.role == ListenerRole::Client {
                 listener.close();
             }

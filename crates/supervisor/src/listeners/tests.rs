@@ -1,7 +1,7 @@
 //! Real sockets on ports that the kernel chooses.
 
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use super::*;
 
@@ -101,6 +101,32 @@ fn a_unix_socket_in_use_and_a_plain_file_are_left_alone() {
     let error = listen_unix(&file, PUBLIC, 1).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+}
+
+#[test]
+fn a_unix_socket_that_is_full_or_of_another_type_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let (full, other) = (dir.path().join("full.sock"), dir.path().join("other.sock"));
+    let _full = listen_unix(&full, PUBLIC, 0).unwrap();
+    let _waiting = UnixStream::connect(&full).unwrap();
+    let _other = UnixDatagram::bind(&other).unwrap();
+    for path in [full, other] {
+        let error = listen_unix(&path, PUBLIC, 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{path:?}: {error}");
+    }
+}
+
+#[test]
+fn a_unix_socket_has_its_mode_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    for mode in [PUBLIC, PRIVATE] {
+        let path = dir.path().join(format!("{mode:o}.sock"));
+        let _socket = listen_unix(&path, mode, 1).unwrap();
+        let found = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(found & 0o777, mode);
+    }
 }
 
 #[test]
