@@ -1,8 +1,8 @@
 //! The connections of a worker: accepted, served as HTTP/1.1, and drained.
 //!
 //! The peer is the proxy, which checked and limited everything and keeps connections open as it
-//! likes. So there are no limits and no clocks here. A connection that breaks, or whose peer
-//! closes its side, takes the answer's future with it.
+//! likes. So there are no limits and no clocks here. A peer that closes its side has lost interest
+//! in the answer; [`AtHalfClose`] says what becomes of it.
 
 use std::io;
 use std::net::IpAddr;
@@ -28,11 +28,25 @@ const MAX_FIELDS: usize = 1024;
 /// Wait before accepting again when descriptors or memory are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What becomes of a request whose peer closes its side of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtHalfClose {
+    /// Its future is dropped and the connection closed: the request has ended.
+    Cancel,
+    /// It runs to its end, and the connection stays open until then: a thread cannot be stopped,
+    /// and the peer has to know for how long it is taken.
+    Finish,
+}
+
 /// Serves what `acceptor` accepts until `stop` says to end, then drains and returns.
 ///
 /// Draining: no more connections, idle ones close at once, others after their running request.
-pub(crate) async fn serve<A, F, B>(acceptor: Acceptor, stop: Stop, answer: A)
-where
+pub(crate) async fn serve<A, F, B>(
+    acceptor: Acceptor,
+    stop: Stop,
+    at_half_close: AtHalfClose,
+    answer: A,
+) where
     A: Fn(http::Request<Body>) -> F + Clone + Send + 'static,
     F: Future<Output = http::Response<B>> + Send + 'static,
     B: hyper::body::Body + Send + 'static,
@@ -40,6 +54,8 @@ where
     B::Error: Into<AnyError>,
 {
     let draining = GracefulShutdown::new();
+    let mut server = http1::Builder::new();
+    server.max_headers(MAX_FIELDS).half_close(at_half_close == AtHalfClose::Finish);
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stop.requested());
     loop {
@@ -47,11 +63,12 @@ where
             () = &mut stopped => break,
             accepted = acceptor.accept() => match accepted {
                 Ok(Accepted::Unix(stream)) => {
-                    connections.spawn(converse(stream, None, draining.watcher(), answer.clone()));
+                    let (link, watcher) = ((stream, None), draining.watcher());
+                    connections.spawn(converse(server.clone(), link, watcher, answer.clone()));
                 }
                 Ok(Accepted::Tcp(stream, peer)) => {
-                    let watcher = draining.watcher();
-                    connections.spawn(converse(stream, Some(peer), watcher, answer.clone()));
+                    let (link, watcher) = ((stream, Some(peer)), draining.watcher());
+                    connections.spawn(converse(server.clone(), link, watcher, answer.clone()));
                 }
                 Err(error) => pause(&error).await,
             },
@@ -65,8 +82,12 @@ where
 }
 
 /// Serves one connection until it ends, on whichever side.
-async fn converse<T, A, F, B>(stream: T, peer: Option<IpAddr>, draining: Watcher, answer: A)
-where
+async fn converse<T, A, F, B>(
+    server: http1::Builder,
+    (stream, peer): (T, Option<IpAddr>),
+    draining: Watcher,
+    answer: A,
+) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     A: Fn(http::Request<Body>) -> F + Clone + Send + 'static,
     F: Future<Output = http::Response<B>> + Send + 'static,
@@ -81,9 +102,7 @@ where
             Ok::<_, hyper::Error>(answer(request).await)
         }
     });
-    let connection = http1::Builder::new()
-        .max_headers(MAX_FIELDS)
-        .serve_connection(TokioIo::new(stream), service);
+    let connection = server.serve_connection(TokioIo::new(stream), service);
     // An error is a client that left, or a body that was broken off: whoever did it knows.
     drop(draining.watch(connection).await);
 }

@@ -26,6 +26,7 @@ mod threads;
 mod worker;
 
 use std::error::Error;
+use std::io::{self, Write as _};
 
 pub use crate::body::Body;
 pub use crate::environment::EnvironmentError;
@@ -49,7 +50,8 @@ type AnyError = Box<dyn Error + Send + Sync>;
 /// too, if that is small; no thread waits on an idle connection. A panic in the handler is
 /// answered with 500 and does not cost the thread.
 ///
-/// When the client leaves, a handler that runs is not disturbed; its answer is dropped.
+/// When the client leaves, a handler that runs is not disturbed; its answer is dropped. The
+/// connection stays open until it has ended, which is how the proxy knows that its thread is free.
 ///
 /// ```no_run
 /// use ostler_app::{Request, RequestExt, Response, ResponseBody};
@@ -165,7 +167,8 @@ where
 }
 
 /// Writes one line to where a worker logs: its standard error.
-#[expect(clippy::print_stderr, reason = "a worker's log is its standard error")]
+///
+/// What cannot be written is lost: a log that nobody reads must not cost a thread.
 fn report(line: std::fmt::Arguments<'_>) {
-    eprintln!("ostler-app: {line}");
+    drop(writeln!(io::stderr(), "ostler-app: {line}"));
 }

@@ -12,6 +12,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
+use crate::connection::AtHalfClose;
 use crate::failure::{FAILED, RequestLine};
 use crate::{AnyError, Body, RunError, Worker, connection};
 
@@ -41,7 +42,7 @@ where
     runtime.block_on(async {
         let (acceptor, stop) = worker.begin()?;
         let answer = move |request| answer(service.clone(), Arc::clone(&permits), request);
-        connection::serve(acceptor, stop, answer).await;
+        connection::serve(acceptor, stop, AtHalfClose::Cancel, answer).await;
         Ok(())
     })
 }

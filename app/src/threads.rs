@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::oneshot;
 
+use crate::connection::AtHalfClose;
 use crate::failure::{FAILED, RequestLine};
 use crate::response::{Outgoing, ResponseBody, Source};
 use crate::{Request, Response, RunError, Worker, connection};
@@ -59,14 +60,14 @@ fn run_event_loop(worker: Worker, queue: async_channel::Sender<Job>) -> Result<(
             let queue = queue.clone();
             async move { hand_over(&queue, request).await }
         };
-        connection::serve(acceptor, stop, answer).await;
+        connection::serve(acceptor, stop, AtHalfClose::Finish, answer).await;
         Ok(())
     })
 }
 
 /// Gives a request to a thread and waits for the answer.
 ///
-/// When the client leaves, this is dropped: in the queue the request is skipped, in a thread
+/// When the connection breaks, this is dropped: in the queue the request is skipped, in a thread
 /// its answer is.
 async fn hand_over(
     queue: &async_channel::Sender<Job>,

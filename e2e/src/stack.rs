@@ -27,7 +27,7 @@ use crate::{Client, DEADLINE, POLL, Response};
 const BASE: &str = r#"
     server = { threads = 2, runtime-dir = "${STACK_DIR}/run", drain-timeout = "10s" }
     listener = [{ name = "public", address = "127.0.0.1:0" }]
-    status.address = "127.0.0.2:0"
+    status.address = "127.0.0.1:0"
     log.access.path = "${STACK_DIR}/access.log"
     log.error = { path = "-", level = "debug" }
 "#;

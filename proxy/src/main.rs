@@ -4,6 +4,7 @@
 //! and the commands of the operator; `cli` names them all.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 mod access_log;
 mod body;
@@ -38,9 +39,14 @@ mod tasks;
 mod transport;
 mod watch;
 
+/// How long the last lines of the log may take to be written. Nobody may be reading them.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     // A panic has said where on standard error; what is left to say is whose fault it is.
-    std::panic::catch_unwind(run).unwrap_or_else(|_| cli::ExitStatus::Bug.into())
+    let exit_code = std::panic::catch_unwind(run).unwrap_or_else(|_| cli::ExitStatus::Bug.into());
+    ostler_supervisor::log::finish(LAST_LINES);
+    exit_code
 }
 
 fn run() -> ExitCode {

@@ -37,6 +37,7 @@ pub(crate) fn take(shared: &Shared, live: &LiveConfig, host: &str) -> status::Sn
     let sum = |part: fn(&Figures) -> f64| figures.iter().map(part).sum();
     let machine = status::Machine {
         server_name: host.to_owned(),
+        built: concat!("ostler ", env!("CARGO_PKG_VERSION")).to_owned(),
         load: procfs::LoadAverage::current()
             .ok()
             .map(|load| [load.one, load.five, load.fifteen].map(f64::from)),

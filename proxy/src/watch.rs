@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
-use ostler_supervisor::Handle;
+use ostler_supervisor::{Handle, ReloadError};
 use tokio::sync::mpsc;
 
 /// How long nothing may change before a change is acted on.
@@ -20,23 +20,22 @@ const QUIET: Duration = Duration::from_millis(300);
 /// `server.watch`.
 pub(crate) async fn follow(handle: Handle) -> Infallible {
     let mut published = handle.published();
+    let mut watch = Watch::new(published.borrow_and_update().watched.clone());
     loop {
-        let files = published.borrow_and_update().watched.clone();
-        let mut watch = Watch::new(&files);
-        loop {
-            tokio::select! {
-                changed = published.changed() => {
-                    if changed.is_err() {
-                        // The supervisor ends, and this with it.
-                        std::future::pending::<()>().await;
-                    }
-                    break;
+        tokio::select! {
+            changed = published.changed() => {
+                if changed.is_err() {
+                    // The supervisor ends, and this with it.
+                    std::future::pending::<()>().await;
                 }
-                () = watch.change() => {
-                    tracing::info!("configuration_changed");
-                    if let Err(error) = handle.reload(false).await {
-                        tracing::debug!(%error, "watched_reload_failed");
-                    }
+                watch = watch.follow(&published.borrow_and_update().watched);
+            }
+            () = watch.change() => {
+                match handle.reload(false).await {
+                    // The other reload may have read the files before they changed.
+                    Err(ReloadError::Busy) => watch.is_pending = true,
+                    Err(error) => tracing::debug!(%error, "watched_reload_failed"),
+                    Ok(version) => tracing::debug!(version, "watched_reload_done"),
                 }
             }
         }
@@ -46,24 +45,44 @@ pub(crate) async fn follow(handle: Handle) -> Infallible {
 /// The folders of some files, watched.
 #[derive(Debug)]
 struct Watch {
+    files: Vec<PathBuf>,
+    /// Something changed, and nobody was told.
+    is_pending: bool,
     changes: mpsc::Receiver<()>,
+    // Without one `changes` would end by itself.
+    _sender: mpsc::Sender<()>,
     // Its thread ends with it.
     _watcher: Option<RecommendedWatcher>,
 }
 
 impl Watch {
-    fn new(files: &[PathBuf]) -> Self {
+    fn new(files: Vec<PathBuf>) -> Self {
         let (sender, changes) = mpsc::channel(1);
-        let watcher = if files.is_empty() { None } else { watcher(files, sender) };
-        Self { changes, _watcher: watcher }
+        let watcher = if files.is_empty() { None } else { watcher(&files, sender.clone()) };
+        Self { files, is_pending: false, changes, _sender: sender, _watcher: watcher }
     }
 
-    /// Waits until something has changed and then nothing has for a while.
+    /// Watches these files from here on. A change that nobody was told of is not lost, unless no
+    /// file is watched any more.
+    fn follow(mut self, files: &[PathBuf]) -> Self {
+        if self.files == files {
+            return self;
+        }
+        // The new one watches before the old one ends.
+        let mut next = Self::new(files.to_vec());
+        let is_pending = self.is_pending || self.changes.try_recv().is_ok();
+        next.is_pending = is_pending && !files.is_empty();
+        next
+    }
+
+    /// Waits until something has changed and then nothing has for a while. Cancel safe.
     async fn change(&mut self) {
-        if self.changes.recv().await.is_none() {
-            std::future::pending::<()>().await;
+        if !self.is_pending {
+            self.changes.recv().await;
+            self.is_pending = true;
         }
         while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
+        self.is_pending = false;
     }
 }
 
@@ -114,12 +133,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ostler.toml");
         fs::write(&file, "").unwrap();
-        let mut watch = Watch::new(std::slice::from_ref(&file));
+        let mut watch = Watch::new(vec![file.clone()]);
         fs::write(dir.path().join("new"), "a = 1").unwrap();
         fs::rename(dir.path().join("new"), &file).unwrap();
         watch.change().await;
         fs::write(dir.path().join("site.toml"), "a = 1").unwrap();
         watch.change().await;
+    }
+
+    #[tokio::test]
+    async fn a_change_outlives_a_wait_that_is_given_up_and_other_files() {
+        let mut watch = Watch::new(vec![PathBuf::from("/nonexistent/a")]);
+        watch._sender.try_send(()).unwrap();
+        tokio::time::timeout(Duration::ZERO, watch.change()).await.unwrap_err();
+        watch = watch.follow(&[PathBuf::from("/nonexistent/a")]);
+        let patience = Duration::from_secs(20);
+        tokio::time::timeout(patience, watch.change()).await.unwrap();
+
+        watch._sender.try_send(()).unwrap();
+        watch = watch.follow(&[PathBuf::from("/nonexistent/b")]);
+        tokio::time::timeout(patience, watch.change()).await.unwrap();
+        watch.is_pending = true;
+        assert!(!watch.follow(&[]).is_pending);
     }
 
     #[test]

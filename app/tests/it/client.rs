@@ -1,7 +1,7 @@
 //! A client that says exactly what it is told, and a worker that runs in this process.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -126,6 +126,23 @@ impl Client {
 
     pub(crate) fn get(&mut self, path: &str) {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+    }
+
+    /// Closes this side of the connection: nothing more is sent.
+    pub(crate) fn half_close(&mut self) {
+        match self.0.get_mut() {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+        }
+    }
+
+    /// Whether the other side has neither sent nor closed anything.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        let Stream::Unix(stream) = self.0.get_mut() else { return false };
+        stream.set_nonblocking(true).unwrap();
+        let found = stream.read(&mut [0]).map_err(|error| error.kind());
+        stream.set_nonblocking(false).unwrap();
+        found == Err(io::ErrorKind::WouldBlock)
     }
 
     /// Reads a whole response. The error is that it broke off.

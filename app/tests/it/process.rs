@@ -107,6 +107,20 @@ fn started_by_hand_a_worker_says_where_it_listens() {
     assert!(text.contains(&expected), "{text}");
 }
 
+#[test]
+fn a_log_that_nobody_reads_costs_no_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, unread) = std::io::pipe().unwrap();
+    drop(reader);
+    let worker = Process::start_with(folder.path(), "threads", Stdio::from(unread));
+    // More than there are threads.
+    for _ in 0..3 {
+        let mut client = worker.connect();
+        client.get("/panic");
+        assert_eq!(client.answer().status, 500);
+    }
+}
+
 /// A probe that was started as Ostler starts a worker.
 struct Process {
     child: Child,
@@ -116,6 +130,10 @@ struct Process {
 impl Process {
     /// Starts it and waits until it is ready.
     fn start(folder: &Path, mode: &str) -> Self {
+        Self::start_with(folder, mode, Stdio::inherit())
+    }
+
+    fn start_with(folder: &Path, mode: &str, stderr: Stdio) -> Self {
         let socket = folder.join("worker.sock");
         let listener = OwnedFd::from(UnixListener::bind(&socket).unwrap());
         let notify = bind_notify(folder);
@@ -124,6 +142,7 @@ impl Process {
         command
             .args(["-c", "LISTEN_PID=$$ exec \"$0\""])
             .arg(probe(mode).get_program())
+            .stderr(stderr)
             .env("PROBE_MODE", mode)
             .env("LISTEN_FDS", "1")
             .env("NOTIFY_SOCKET", folder.join("notify.sock"))

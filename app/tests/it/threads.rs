@@ -133,6 +133,31 @@ fn a_handler_whose_client_left_runs_on_and_drain_waits_for_it() {
     done.try_recv().unwrap();
 }
 
+/// The second request is on the one event loop after the first's end-of-file.
+#[test]
+fn a_client_that_closed_its_side_hears_of_the_end_when_the_handler_has_ended() {
+    let (entered_sender, entered) = mpsc::channel();
+    let (gate, opened) = gate();
+    let running = Running::start(move |worker| {
+        worker.with_threads(2).threads(move |request: Request| {
+            if request.uri().path() == "/slow" {
+                entered_sender.send(()).unwrap();
+                opened.wait();
+            }
+            hello(request)
+        })
+    });
+    let mut client = running.get("/slow");
+    expect(&entered);
+    client.half_close();
+    assert_eq!(running.get("/").answer().text(), "hello");
+    assert!(client.is_silent());
+
+    gate.send(()).unwrap();
+    assert_eq!(client.answer().text(), "hello");
+    client.expect_end();
+}
+
 #[test]
 fn a_large_body_comes_piece_by_piece_and_a_small_one_at_once() {
     let running = Running::start(|worker| {

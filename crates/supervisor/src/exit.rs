@@ -10,6 +10,8 @@ use std::fmt;
 use nix::sys::wait::{Id, WaitPidFlag};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use crate::orphans;
+
 /// How a process ended. `Display` is what the log and the status page say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -56,8 +58,15 @@ pub(crate) fn reap(known: &[Pid]) -> Vec<(Pid, Exit)> {
 /// Returns a child that ended and was not reaped, and leaves it.
 fn zombie() -> Option<Pid> {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    let pid = nix::sys::wait::waitid(Id::All, look).ok()?.pid()?;
-    Pid::from_raw(pid.as_raw())
+    match nix::sys::wait::waitid(Id::All, look) {
+        Ok(status) => Pid::from_raw(status.pid()?.as_raw()),
+        // One that was ended by a signal without a name, a real-time one.
+        Err(nix::errno::Errno::EINVAL) => orphans::children().map(|child| child.pid).find(|&pid| {
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            matches!(waitid(WaitId::Pid(pid), look), Ok(Some(_)))
+        }),
+        Err(_) => None,
+    }
 }
 
 /// Kills every process of a group. A group without processes is nothing to kill.
@@ -93,11 +102,22 @@ mod tests {
         assert_eq!(Exit::new(None, Some(9)).to_string(), "signal 9");
     }
 
+    /// Signal 40 has no name, and nobody can catch it unasked.
+    #[test]
+    fn a_process_that_an_unnamed_signal_ended_is_reaped() {
+        #[expect(clippy::zombie_processes, reason = "reaped by its id, as all our processes are")]
+        let child =
+            Command::new("sh").args(["-c", "kill -40 $$"]).process_group(0).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let exit = std::iter::repeat_with(|| reap(&[pid])).find(|ended| !ended.is_empty());
+        assert_eq!(exit.unwrap(), [(pid, Exit::Signal(40))]);
+    }
+
     /// The child leaves a grandchild in its group. Both hold a pipe, whose end-of-file tells that
     /// both are gone.
     #[test]
     fn what_a_process_leaves_in_its_group_is_killed_and_reaped() {
-        let _orphans = crate::orphans::Orphans::adopt().unwrap();
+        let _orphans = orphans::Orphans::adopt().unwrap();
         #[expect(clippy::zombie_processes, reason = "reaped by its id, as all our processes are")]
         let mut child = Command::new("sh")
             .args(["-c", "sleep 1000 & exit 3"])

@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::message::WorkerId;
+use crate::orphans::Orphans;
 use crate::pages::Pages;
 use crate::proxy::Proxy;
 use crate::runtime_dir::RuntimeDir;
@@ -28,6 +29,7 @@ pub(crate) struct Machinery {
     pub(crate) guard_due: Instant,
     pub(crate) proxy: Proxy,
     pub(crate) generations: Generations,
+    pub(crate) orphans: Orphans,
 }
 
 impl Machinery {

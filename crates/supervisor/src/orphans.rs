@@ -18,6 +18,8 @@ use crate::message::WorkerId;
 pub(crate) struct Orphans {
     /// Children from before this program: those of whatever became it.
     strangers: BTreeSet<i32>,
+    /// The last look found one, whose end may leave others.
+    is_looked_again: bool,
 }
 
 /// Which orphans are killed.
@@ -34,12 +36,17 @@ impl Orphans {
     pub(crate) fn adopt() -> io::Result<Self> {
         let strangers = children().map(|child| child.pid.as_raw_pid()).collect();
         rustix::process::set_child_subreaper(Some(getpid()))?;
-        Ok(Self { strangers })
+        Ok(Self { strangers, is_looked_again: false })
+    }
+
+    /// Returns whether the end of any process calls for another look.
+    pub(crate) fn is_looked_again(&self) -> bool {
+        self.is_looked_again
     }
 
     /// Kills orphans. `groups` are the process groups of ours that have not ended. Returns whether
-    /// there was one, which may have left others: its end calls for another look.
-    pub(crate) fn kill(&self, groups: &[Pid], doomed: Doomed<'_>) -> bool {
+    /// there was one.
+    pub(crate) fn kill(&mut self, groups: &[Pid], doomed: Doomed<'_>) -> bool {
         let ours = |child: &Child| groups.iter().any(|group| group.as_raw_pid() == child.group);
         let mut found = false;
         for child in children().filter(|child| !child.is_zombie && !ours(child)) {
@@ -57,19 +64,21 @@ impl Orphans {
                 found |= killed;
             }
         }
+        self.is_looked_again = found;
         found
     }
 }
 
-struct Child {
-    pid: Pid,
+/// A child of this process, whoever started it.
+pub(crate) struct Child {
+    pub(crate) pid: Pid,
     group: i32,
     is_zombie: bool,
 }
 
 /// Returns the children of this process. The kernel lists them by parent only where it was built
 /// to, so all processes are looked at; workers end rarely.
-fn children() -> impl Iterator<Item = Child> {
+pub(crate) fn children() -> impl Iterator<Item = Child> {
     let ours = getpid().as_raw_pid();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(move |entry| {

@@ -1,12 +1,12 @@
 //! The proxy process, as the supervisor sees it: started, told things, started again.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ostler_conf::Config;
 use ostler_policy::worker::{SETTLED, delay_after};
 use rustix::process::Pid;
 use tokio::sync::mpsc;
@@ -18,12 +18,21 @@ use crate::identity::Identity;
 use crate::link::Outbox;
 use crate::message::{FromProxy, ToProxy};
 use crate::output::{self, Source};
-use crate::spawn::{self, Equipment, THIS_PROGRAM};
+use crate::spawn::{self, Equipment, Inherited, THIS_PROGRAM};
 use crate::stub::Plan;
 use crate::tasks::Tasks;
 
 /// From start to the first `ConfigApplied`. Nothing it does then waits for anybody else.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// From the end of the channel to the end of the process. It has nothing to do in between but to
+/// log why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What the proxy process needs of the supervisor's environment. Variables of the product itself
+/// (`OSTLER_`) are kept, too.
+const VARIABLES: [&str; 6] =
+    ["PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "RUST_BACKTRACE"];
 
 /// The one proxy process, or the wait for the next one.
 #[derive(Debug)]
@@ -43,8 +52,8 @@ struct Process {
     is_serving: bool,
     /// Was killed for not doing its part.
     is_given_up: Cell<bool>,
-    /// Pools it knows.
-    pools: BTreeSet<String>,
+    /// When it is given up, because it closed its channel.
+    lost_until: Option<Instant>,
 }
 
 impl Proxy {
@@ -71,13 +80,17 @@ impl Proxy {
             listens: false,
             command: vec![THIS_PROGRAM.to_owned(), "proxy".to_owned()],
         };
-        let child = spawn::spawn(&plan, Equipment { input: Some(theirs), ..Equipment::default() })?;
+        let equipment = Equipment {
+            input: Some(theirs),
+            inherited: Inherited::Only(&VARIABLES),
+            ..Equipment::default()
+        };
+        let child = spawn::spawn(&plan, equipment)?;
         let channel = Arc::new(ours);
         let outbox = Outbox::new(Arc::clone(&channel), tasks);
         tasks.spawn(listen(channel, incarnation, events.clone()));
         tasks.spawn(output::forward(child.stdout, Source::Proxy));
         tasks.spawn(output::forward(child.stderr, Source::Proxy));
-        let pools = BTreeSet::new();
         let pid = child.pid;
         self.process = Some(Process {
             pid,
@@ -85,7 +98,7 @@ impl Proxy {
             started: now,
             is_serving: false,
             is_given_up: Cell::new(false),
-            pools,
+            lost_until: None,
         });
         tracing::info!(pid = pid.as_raw_pid(), incarnation, "proxy_started");
         Ok(pid)
@@ -113,11 +126,6 @@ impl Proxy {
         }
     }
 
-    /// Returns whether this is news to the process, and notes that it is not any more.
-    pub(crate) fn learns_pool(&mut self, name: &str) -> bool {
-        self.process.as_mut().is_some_and(|process| process.pools.insert(name.to_owned()))
-    }
-
     /// Tells the process something. Without a process there is nobody to tell: the next one is
     /// told everything at its start.
     pub(crate) fn tell(&self, message: ToProxy, descriptors: Vec<OwnedFd>) {
@@ -125,6 +133,23 @@ impl Proxy {
         if !process.outbox.post(message, descriptors) {
             self.give_up("it takes no messages");
         }
+    }
+
+    /// Notes that the process closed its channel. It is about to end, and shall say how.
+    pub(crate) fn lost(&mut self, now: Instant) {
+        if let Some(process) = &mut self.process {
+            process.lost_until = Some(now + LAST_WORDS);
+        }
+    }
+
+    /// Gives up the process, which has not done in time what was waited for.
+    pub(crate) fn overdue(&self) {
+        let is_lost = self.process.as_ref().is_some_and(|process| process.lost_until.is_some());
+        self.give_up(if is_lost {
+            "it closed its channel and does not end"
+        } else {
+            "it has no configuration in force in time"
+        });
     }
 
     /// Kills the process, which does not do its part.
@@ -159,10 +184,22 @@ impl Proxy {
     pub(crate) fn due(&self) -> Option<Instant> {
         match &self.process {
             None => Some(self.retry_at),
-            Some(process) if process.is_serving || process.is_given_up.get() => None,
-            Some(process) => Some(process.started + START_TIMEOUT),
+            Some(process) if process.is_given_up.get() => None,
+            Some(process) => process
+                .lost_until
+                .or_else(|| (!process.is_serving).then_some(process.started + START_TIMEOUT)),
         }
     }
+}
+
+/// Returns a configuration without what only workers need, which may be secret.
+pub(crate) fn without_secrets(config: &Config) -> Config {
+    let mut config = config.clone();
+    for pool in config.pools.values_mut() {
+        pool.environment.clear();
+        pool.command.truncate(1);
+    }
+    config
 }
 
 /// A memory file with a text, to be read from its start.
@@ -185,5 +222,22 @@ async fn listen(channel: Arc<Channel>, incarnation: u32, events: mpsc::Sender<Ev
         if events.send(event).await.is_err() || is_last {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_process_is_not_told_the_secrets_of_workers() {
+        let text = "[pool.web]\ncommand = ['/bin/a', '--key=hunter2']\n\
+                    environment = { PASSWORD = 'hunter2' }\nthreads = 3\n";
+        let config = Config::parse(text, std::path::Path::new("/etc/ostler.toml")).unwrap();
+        let sent = without_secrets(&config).to_toml();
+        assert!(!sent.contains("hunter2") && !sent.contains("PASSWORD"), "{sent}");
+        let received = Config::parse(&sent, std::path::Path::new("/elsewhere")).unwrap();
+        assert_eq!(received.pools["web"].command, ["/bin/a"]);
+        assert_eq!(received.pools["web"].threads, 3);
     }
 }

@@ -4,7 +4,7 @@
 //! check, bind, start new workers ──► Starting: until every new worker is warm
 //!        │                              │ then listeners and configuration go to the proxy process
 //!        │                              ▼
-//!        │                           Applying: until it has them in force
+//!        │                           Applying: until it has them in force, whatever the workers do
 //!        │                              │ then new workers serve, old ones are retired, and
 //!        ▼                              ▼ listeners that are not named any more are closed
 //!      failed ◄────────────────────── failed: new workers are killed, all the old stays
@@ -98,11 +98,16 @@ impl Supervisor {
         }
         let sets: Vec<_> =
             reload.started.values().filter_map(|&set| self.workers.get(set)).collect();
+        if reload.stage != Stage::Starting {
+            // The proxy process may have the configuration in force already, so the switch comes.
+            // A worker that ends now is started again, like any other.
+            return;
+        }
         if let Some(story) = sets.iter().find_map(|set| set.failure()) {
             let error = ReloadError::Config(format!("new workers do not get ready: {story}"));
             return self.end_reload(Err(error), now);
         }
-        if reload.stage == Stage::Starting && sets.iter().all(|set| set.is_warm()) {
+        if sets.iter().all(|set| set.is_warm()) {
             let deadline = now + APPLY_TIMEOUT;
             let told = self.tell_reload(deadline);
             if let Err(error) = told {
@@ -177,7 +182,8 @@ impl Supervisor {
             self.tell_listener(listener)?;
         }
         let Live { version, loaded_unix_ms, .. } = reload.next;
-        self.tell_config(reload.next.config(), version, loaded_unix_ms)?;
+        let config = reload.next.config().clone();
+        self.tell_config(&config, version, loaded_unix_ms)?;
         if let Some(reload) = &mut self.reload {
             reload.stage = Stage::Applying { deadline };
         }

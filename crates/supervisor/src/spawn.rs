@@ -4,8 +4,10 @@
 //! raised by the end of the thread that started it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -34,8 +36,20 @@ pub(crate) struct Equipment {
     pub(crate) input: Option<OwnedFd>,
     /// The listening socket of a worker.
     pub(crate) socket: Option<OwnedFd>,
-    /// Variables beside those of the supervisor.
+    /// Variables of the supervisor.
+    pub(crate) inherited: Inherited,
+    /// Variables beside them.
     pub(crate) environment: BTreeMap<String, String>,
+}
+
+/// Which of the supervisor's variables a child process gets. Never those of the service manager.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Inherited {
+    /// All others.
+    #[default]
+    All,
+    /// These, and those that begin with `OSTLER_`.
+    Only(&'static [&'static str]),
 }
 
 /// A child process that was started. It is reaped by `exit::reap`.
@@ -49,10 +63,23 @@ pub(crate) struct Child {
     pub(crate) stderr: OwnedFd,
 }
 
+/// Has every descriptor closed by the programs that this process starts or becomes, but for
+/// standard input, output and error, and `kept`. Whoever started this process may have left some
+/// open that are nobody else's business.
+pub(crate) fn keep_to_ourselves(kept: &[i32]) {
+    close_fds::set_fds_cloexec_threadsafe(3, kept);
+}
+
 /// Starts a process that becomes what `plan` says.
 pub(crate) fn spawn(plan: &Plan, equipment: Equipment) -> io::Result<Child> {
     let mut command = this_program("exec-worker");
     command.arg(serde_json::to_string(plan)?).stdin(stdin(equipment.input));
+    if let Inherited::Only(names) = equipment.inherited {
+        let is_kept = |name: &OsStr| {
+            names.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"OSTLER_")
+        };
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_kept(name)));
+    }
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).envs(equipment.environment);
     if let Some(parent_fd) = equipment.socket {
         let mapping = FdMapping { parent_fd, child_fd: LISTEN_FD };

@@ -18,13 +18,14 @@ use crate::handle::{self, Handle, Published};
 use crate::identity::{self, Identity};
 use crate::listeners::{BindError, Listeners, listen_unix};
 use crate::machinery::{Generations, Machinery};
+use crate::orphans::Orphans;
 use crate::pages::Pages;
 use crate::proxy::Proxy;
 use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
 use crate::signals::Signals;
 use crate::supervisor::{Inputs, Live, Supervisor, now};
 use crate::tasks::Tasks;
-use crate::{exit, log, rules};
+use crate::{log, rules, spawn};
 
 /// Mode of the control socket: who may use it may end everything.
 const CONTROL_MODE: u32 = 0o600;
@@ -97,10 +98,11 @@ impl Supervisor {
     /// When the configuration or the system does not allow it.
     pub fn start(options: Options) -> Result<(Self, UnixListener), StartError> {
         log::start();
+        spawn::keep_to_ourselves(&[]);
         let loaded = Config::load(&options.config)?;
         let config = &loaded.config;
         let proxy_identity = check(config, options.allow_root)?;
-        exit::adopt_orphans()?;
+        let orphans = Orphans::adopt()?;
         let runtime_dir = RuntimeDir::prepare(&config.server.runtime_dir)?;
         follow_logs(config)?;
         let access_log = open_access_log(config)?;
@@ -119,6 +121,7 @@ impl Supervisor {
             guard_due: now(),
             proxy: Proxy::new(now()),
             generations: Generations::default(),
+            orphans,
         };
         let inputs =
             Inputs { signals: Signals::listen()?, events: event_queue, commands: command_queue };

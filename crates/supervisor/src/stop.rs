@@ -8,12 +8,14 @@
 use std::time::{Duration, Instant};
 
 use ostler_policy::worker::WorkerEvent;
+use rustix::process::Pid;
 use tokio::sync::oneshot;
 
 use crate::exit;
 use crate::handle::ReloadError;
 use crate::listeners::Listeners;
 use crate::message::ToProxy;
+use crate::orphans::Doomed;
 use crate::runtime_dir;
 use crate::signals::{Signal, Signals};
 use crate::supervisor::Supervisor;
@@ -25,6 +27,10 @@ const NOW_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a drained proxy process, the guard, and processes that were killed may take to go.
 const LAST_WAIT: Duration = Duration::from_millis(800);
+
+/// How long workers that were killed after their `stop-timeout` may take to go, before they are left.
+/// Long, because a worker may have to write out a lot of memory.
+const KILLED_WAIT: Duration = Duration::from_secs(5);
 
 /// How far the end has come, and who waits for it.
 #[derive(Debug, Default)]
@@ -154,6 +160,7 @@ impl Supervisor {
                 tracing::warn!(pid = pid.as_raw_pid(), "guard_left");
             }
         }
+        self.end_orphans(signals).await;
         self.machinery.tasks.finish(LAST_WAIT).await;
         self.live.listeners = Listeners::default();
         runtime_dir::remove(&self.live.config().server.control_socket);
@@ -161,6 +168,21 @@ impl Supervisor {
         for reply in self.stop.replies.drain(..) {
             // One who asked and left does not care.
             let (Ok(()) | Err(())) = reply.send(());
+        }
+    }
+
+    /// Ends what workers left outside their groups.
+    async fn end_orphans(&mut self, signals: &mut Signals) {
+        let left: Vec<Pid> = self.workers.pids().chain(self.machinery.proxy.pid()).collect();
+        let orphans = &mut self.machinery.orphans;
+        let gone = async {
+            while orphans.kill(&left, Doomed::All) {
+                while signals.next().await != Signal::Child {}
+                exit::reap(&[]);
+            }
+        };
+        if tokio::time::timeout(LAST_WAIT, gone).await.is_err() {
+            tracing::error!("orphans_left");
         }
     }
 
@@ -178,7 +200,10 @@ impl Supervisor {
         systemd::stopping();
         self.live.listeners.close_clients();
         let proxy_at = Some(if is_drained { now + LAST_WAIT } else { now });
-        self.stop.phase = Phase::Ending { proxy_at, workers_at, abandon_at: None };
+        // Stopping now, the wait begins with the KILL.
+        let patience = self.workers.stop_timeout() + KILLED_WAIT;
+        let abandon_at = workers_at.is_none().then(|| now + patience);
+        self.stop.phase = Phase::Ending { proxy_at, workers_at, abandon_at };
         self.workers.feed(WorkerEvent::Terminate, now, &mut self.machinery);
     }
 

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
-use crate::spawn::THIS_PROGRAM;
+use crate::spawn::{self, THIS_PROGRAM};
 
 /// Exit status of a stub that could not become its program (`EX_OSERR`).
 pub const EXIT_STATUS: u8 = 71;
@@ -79,6 +79,7 @@ fn become_program(plan: &str) -> Result<std::convert::Infallible, StubError> {
     }
     rustix::thread::set_no_new_privs(true)?;
     tie_to_parent(plan.parent)?;
+    spawn::keep_to_ourselves(if plan.listens { &[LISTEN_FD] } else { &[] });
     exec(&plan)
 }
 

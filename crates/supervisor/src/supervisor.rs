@@ -20,8 +20,9 @@ use crate::guard::Guard;
 use crate::handle::{Command, Handle, Published, ReloadError};
 use crate::listeners::{Listener, Listeners};
 use crate::machinery::Machinery;
-use crate::message::{FromProxy, PROTOCOL, ToProxy};
-use crate::proxy::memory_file;
+use crate::message::{FromProxy, PROTOCOL, ToProxy, WorkerId};
+use crate::orphans::Doomed;
+use crate::proxy::{memory_file, without_secrets};
 use crate::reload::Reload;
 use crate::signals::{Signal, Signals};
 use crate::start::{self, Options, StartError};
@@ -171,8 +172,7 @@ impl Supervisor {
     fn on_signal(&mut self, signal: Signal, now: Instant) {
         match signal {
             Signal::Child => self.reap(now),
-            // A second one means it.
-            Signal::Stop => self.begin_stop(self.stop.is_stopping(), None, now),
+            Signal::Stop => self.begin_stop(false, None, now),
             Signal::StopNow => self.begin_stop(true, None, now),
             Signal::Reload => self.begin_reload(false, None, now),
             Signal::ReopenLogs => self.reopen_logs(),
@@ -202,7 +202,7 @@ impl Supervisor {
                     self.on_message(message, now);
                 }
             }
-            Event::ProxyLost { incarnation, error } => self.on_proxy_lost(incarnation, error),
+            Event::ProxyLost { incarnation, error } => self.on_proxy_lost(incarnation, error, now),
         }
     }
 
@@ -251,16 +251,14 @@ impl Supervisor {
         }
     }
 
-    fn on_proxy_lost(&self, incarnation: u32, error: Option<io::Error>) {
-        let proxy = &self.machinery.proxy;
+    fn on_proxy_lost(&mut self, incarnation: u32, error: Option<io::Error>, now: Instant) {
+        let proxy = &mut self.machinery.proxy;
         if incarnation != proxy.incarnation() || self.stop.is_draining() {
             return;
         }
-        match (error, proxy.pid()) {
-            (Some(error), _) => proxy.give_up(&error.to_string()),
-            // It ends, or it does not work any more; either way it is reaped next.
-            (None, Some(pid)) => exit::kill_group(pid),
-            (None, None) => {}
+        match error {
+            Some(error) => proxy.give_up(&error.to_string()),
+            None => proxy.lost(now),
         }
     }
 
@@ -268,7 +266,9 @@ impl Supervisor {
         let guard = self.machinery.guard.as_ref().map(Guard::pid);
         let known: Vec<Pid> =
             self.workers.pids().chain(self.machinery.proxy.pid()).chain(guard).collect();
-        for (pid, exit) in exit::reap(&known) {
+        let ended = exit::reap(&known);
+        let is_over = ended.is_empty() && !self.machinery.orphans.is_looked_again();
+        for (pid, exit) in ended {
             if Some(pid) == guard {
                 tracing::error!(pid = pid.as_raw_pid(), %exit, "guard_exited");
                 self.machinery.guard_due =
@@ -278,6 +278,11 @@ impl Supervisor {
             } else {
                 self.workers.exited(pid, exit, now, &mut self.machinery);
             }
+        }
+        if !is_over {
+            let groups: Vec<Pid> = known.into_iter().chain(self.workers.pids()).collect();
+            let living: Vec<WorkerId> = self.workers.ids().cloned().collect();
+            self.machinery.orphans.kill(&groups, Doomed::NotOf(&living));
         }
     }
 
@@ -324,7 +329,7 @@ impl Supervisor {
             return;
         }
         if self.machinery.proxy.pid().is_some() {
-            self.machinery.proxy.give_up("it has no configuration in force in time");
+            self.machinery.proxy.overdue();
         } else if let Err(error) = self.start_proxy(now) {
             tracing::error!(%error, "proxy_not_started");
             self.machinery.proxy.give_up("it was not told everything");
@@ -346,12 +351,11 @@ impl Supervisor {
         };
         machinery.proxy.tell(hello, vec![machinery.pages.server()?]);
         self.tell_access_log()?;
-        let pools: Vec<String> = self.live.config().pools.keys().cloned().collect();
-        pools.iter().try_for_each(|name| self.tell_pool(name))?;
         for listener in self.live.listeners.iter() {
             self.tell_listener(listener)?;
         }
-        self.tell_config(self.live.config(), self.live.version, self.live.loaded_unix_ms)?;
+        let config = self.live.config().clone();
+        self.tell_config(&config, self.live.version, self.live.loaded_unix_ms)?;
         if self.config_error.is_some() {
             self.tell_config_error();
         }
@@ -374,10 +378,8 @@ impl Supervisor {
 
     pub(crate) fn tell_pool(&mut self, name: &str) -> Result<(), StartError> {
         self.machinery.pages.add_pool(name)?;
-        if self.machinery.proxy.learns_pool(name) {
-            let page = self.machinery.pages.pool(name)?;
-            self.machinery.proxy.tell(ToProxy::Pool { name: name.to_owned() }, vec![page]);
-        }
+        let page = self.machinery.pages.pool(name)?;
+        self.machinery.proxy.tell(ToProxy::Pool { name: name.to_owned() }, vec![page]);
         Ok(())
     }
 
@@ -395,13 +397,15 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Hands over a configuration and its pools, which the proxy process may have forgotten.
     pub(crate) fn tell_config(
-        &self,
+        &mut self,
         config: &Config,
         version: u64,
         loaded_unix_ms: u64,
-    ) -> io::Result<()> {
-        let file = memory_file(&config.to_toml())?;
+    ) -> Result<(), StartError> {
+        config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
+        let file = memory_file(&without_secrets(config).to_toml())?;
         self.machinery.proxy.tell(ToProxy::Config { version, loaded_unix_ms }, vec![file]);
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::message::WorkerId;
 use crate::notify;
 use crate::output::{Source, Tail, forward};
 use crate::runtime_dir;
-use crate::spawn::{self, Child, Equipment};
+use crate::spawn::{self, Child, Equipment, Inherited};
 use crate::stub::Plan;
 
 /// How long the last words of a worker are waited for. They are in the pipe already when it ends;
@@ -99,6 +99,7 @@ impl WorkerProcess {
         let equipment = Equipment {
             input: None,
             socket: Some(listening),
+            inherited: Inherited::All,
             environment: environment(&id, model, &notify),
         };
         let child = spawn::spawn(&plan(&id, model), equipment).map_err(StartWorkerError::Spawn)?;

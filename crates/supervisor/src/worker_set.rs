@@ -3,7 +3,7 @@
 //! Carries out what `ostler_policy::worker` decides for each slot. A reload or a new proxy process
 //! never changes a set: it makes another one and retires this.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ostler_conf::{PoolConfig, Ready};
 use ostler_policy::worker::{WorkerCommand, WorkerEvent, WorkerLife, WorkerLimits, WorkerState};
@@ -145,6 +145,16 @@ impl WorkerSet {
         self.slots.iter().filter_map(|slot| slot.process.as_ref()).map(|process| process.pid)
     }
 
+    /// Returns the workers that have a process.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &WorkerId> {
+        self.slots.iter().filter_map(|slot| slot.process.as_ref()).map(|process| &process.id)
+    }
+
+    /// Returns how long a worker that was told to end may take.
+    pub(crate) fn stop_timeout(&self) -> Duration {
+        self.config.stop_timeout
+    }
+
     /// Returns when time changes something.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.slots.iter().filter_map(|slot| slot.life.due()).min()
@@ -280,7 +290,7 @@ impl WorkerSet {
         }
     }
 
-    fn warm_up(&self, id: WorkerId, left: std::time::Duration) -> ToProxy {
+    fn warm_up(&self, id: WorkerId, left: Duration) -> ToProxy {
         let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let (paths, check_status) = match self.config.ready {
             Ready::Notify => (self.config.warm_up.clone(), true),

@@ -1,6 +1,6 @@
 //! All workers: the sets in force, those that start beside them, and those that end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ostler_conf::PoolConfig;
 use ostler_policy::worker::WorkerEvent;
@@ -107,6 +107,16 @@ impl Workers {
     /// Returns all processes.
     pub(crate) fn pids(&self) -> impl Iterator<Item = Pid> {
         self.sets.iter().flat_map(WorkerSet::pids)
+    }
+
+    /// Returns all workers that have a process.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &WorkerId> {
+        self.sets.iter().flat_map(WorkerSet::ids)
+    }
+
+    /// Returns how long the slowest worker that was told to end may take.
+    pub(crate) fn stop_timeout(&self) -> Duration {
+        self.sets.iter().map(WorkerSet::stop_timeout).max().unwrap_or_default()
     }
 
     /// Returns when time changes something.

@@ -4,6 +4,7 @@
 
 mod admission;
 mod cases;
+mod commands;
 mod faults;
 mod gunicorn;
 mod keepalive;

@@ -9,6 +9,9 @@ use crate::table::config_table;
 use crate::tree::TableNode;
 use crate::value::{DAY, HOUR, MILLISECOND, Ready, check_plain_path};
 
+/// Most bytes of all warm-up paths of a pool. They travel in one message, whose limit is higher.
+const MAX_WARM_UP: usize = 16 * 1024;
+
 config_table! {
     /// A fixed set of worker processes that run one application, each with a fixed number of
     /// threads. At most `processes` × `concurrency` requests run at a time; the others wait in a
@@ -36,7 +39,7 @@ config_table! {
         pub threads: u32 = default(15) in 1..=10_000,
         /// Requests in flight in a process; never less than `threads`.
         /// Only an asynchronous worker can use more.
-        pub concurrency: u32 = computed("threads", threads) in 1..=100_000,
+        pub concurrency: u32 = computed("threads", threads) in 1..=65_536,
         /// Requests that may wait; one more gets 503 at once.
         pub queue_length: u32 = default(100) in 0..=1_000_000,
         /// How long a request may wait; 503 after. A client that leaves also leaves the queue.
@@ -95,6 +98,10 @@ fn resolve_program(program: &mut String, directory: &Path) {
 }
 
 fn check_warm_up(pool: &PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) {
+    if MAX_WARM_UP < pool.warm_up.iter().map(String::len).sum() {
+        let message = format!("`warm-up`: the paths have more than {MAX_WARM_UP} bytes together");
+        decoder.problem(table.place("warm-up"), message);
+    }
     if pool.ready == Ready::Http && pool.warm_up.is_empty() {
         let message = "`warm-up`: ready = \"http\" needs a path to ask for";
         decoder.problem(table.place("warm-up"), message);

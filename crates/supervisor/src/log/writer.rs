@@ -81,9 +81,8 @@ impl Writer {
 
     /// Waits until everything is written, but no longer than `limit`.
     pub(super) fn finish(&self, limit: Duration) {
-        let is_busy = |queue: &mut Queue| {
-            !queue.is_idle || !queue.lines.is_empty() || 0 < queue.dropped
-        };
+        let is_busy =
+            |queue: &mut Queue| !queue.is_idle || !queue.lines.is_empty() || 0 < queue.dropped;
         let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), limit, is_busy);
         drop(waited);
     }
@@ -183,7 +182,9 @@ mod tests {
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let (Ok(()) | Err(_)) = self.opened.recv();
-            self.sender.send(String::from_utf8_lossy(bytes).into_owned()).map_err(io::Error::other)?;
+            self.sender
+                .send(String::from_utf8_lossy(bytes).into_owned())
+                .map_err(io::Error::other)?;
             Ok(bytes.len())
         }
 

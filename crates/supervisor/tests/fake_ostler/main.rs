@@ -2,12 +2,18 @@
 //!
 //! `fake-ostler run FILE` is the supervisor; the hidden subcommands are those of the real binary.
 //! `fake-ostler worker [stubborn]` is a worker that only reports that it is ready.
+//!
+//! The proxy process kills the newest worker of a pool called `mortal` when it hears of another
+//! configuration, and agrees to that when the next worker has started. On TERM it closes its
+//! channel, and takes some time to end.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ostler_supervisor::channel::Channel;
 use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy};
 use ostler_supervisor::{Options, Supervisor, guard, log, stub};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -24,14 +30,16 @@ fn main() -> ExitCode {
         ["worker", "stubborn"] => in_runtime(work(true)),
         _ => Err("no such subcommand".into()),
     };
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::start();
             tracing::error!(%error, "failed");
             ExitCode::FAILURE
         }
-    }
+    };
+    log::finish(Duration::from_secs(1));
+    code
 }
 
 fn in_runtime(task: impl Future<Output = Outcome>) -> Outcome {
@@ -49,10 +57,35 @@ async fn agree() -> Outcome {
     let channel = Channel::inherited()?;
     let hello = FromProxy::Hello { protocol: PROTOCOL, pid: std::process::id() };
     channel.send(&hello, &[]).await?;
-    while let Some((message, descriptors)) = channel.recv::<ToProxy>().await? {
+    let mut term = signal(SignalKind::terminate())?;
+    let (mut mortal, mut held) = (None, None);
+    loop {
+        let received = tokio::select! {
+            received = channel.recv::<ToProxy>() => received?,
+            _ = term.recv() => {
+                drop(channel);
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                return Err("told to end".into());
+            }
+        };
+        let Some((message, descriptors)) = received else { return Ok(()) };
         tracing::info!(kind = name(&message), descriptors = descriptors.len(), "heard");
         let answer = match message {
-            ToProxy::Config { version, .. } => FromProxy::ConfigApplied { version },
+            ToProxy::Config { version, .. } => {
+                if let Some(pid) = mortal.take().filter(|_| 1 < version) {
+                    kill_process(pid, Signal::KILL)?;
+                    held = Some(version);
+                    continue;
+                }
+                FromProxy::ConfigApplied { version }
+            }
+            ToProxy::WorkerStarted { id, pid, .. } if id.pool == "mortal" => {
+                let Some(version) = held.take() else {
+                    mortal = Pid::from_raw(pid.cast_signed());
+                    continue;
+                };
+                FromProxy::ConfigApplied { version }
+            }
             ToProxy::WorkerWarm { id, .. } => FromProxy::WorkerWarmed { id, error: None },
             ToProxy::WorkerWithdraw { id } => FromProxy::WorkerWithdrawn { id },
             ToProxy::Drain => {
@@ -71,7 +104,6 @@ async fn agree() -> Outcome {
         };
         channel.send(&answer, &[]).await?;
     }
-    Ok(())
 }
 
 /// The name of a message, without what is in it.

@@ -9,7 +9,7 @@ mod stack;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use stack::Stack;
+use stack::{Processes, Stack};
 
 /// A worker with a child of its own, which does not end with it.
 const WITH_CHILD: &str = "command = ['sh', '-c', 'sleep 1000 & exec \"$0\" worker', 'PROGRAM']";
@@ -93,12 +93,15 @@ fn a_reload_starts_what_changed_before_it_retires_what_was() {
     let order: Vec<&str> = seen
         .iter()
         .filter_map(|line| {
-            ["=Config ", "=WorkerServe ", "=WorkerWithdraw ", "INFO worker_exited"]
+            ["=Pool ", "=Config ", "=WorkerServe ", "=WorkerWithdraw ", "INFO worker_exited"]
                 .into_iter()
                 .find(|step| line.contains(step))
         })
         .collect();
-    assert_eq!(order, ["=Config ", "=WorkerServe ", "=WorkerWithdraw ", "INFO worker_exited"]);
+    // For the worker that starts, and for the configuration that names the pool.
+    assert_eq!(order[..2], ["=Pool ", "=Pool "]);
+    let switch = ["=Config ", "=WorkerServe ", "=WorkerWithdraw ", "INFO worker_exited"];
+    assert_eq!(order[2..], switch);
 }
 
 #[test]
@@ -143,7 +146,7 @@ fn stopping_now_takes_less_than_two_seconds_whatever_the_workers_do() {
 }
 
 #[test]
-fn a_second_term_means_now() {
+fn a_second_term_changes_nothing() {
     let mut stack = Stack::start(
         "server.shutdown-delay = '1h'\n\
          [pool.web]\ncommand = ['PROGRAM', 'worker']\nprocesses = 1\n",
@@ -152,6 +155,10 @@ fn a_second_term_means_now() {
     stack.signal(Signal::TERM);
     stack.wait_for("heard kind=LameDuck");
     stack.signal(Signal::TERM);
+    // Comes after the signal, and is answered by one that goes on.
+    Stack::kill(stack.pid_of("worker"));
+    stack.wait_for("worker_ready pool=web slot=0 generation=2");
+    stack.signal(Signal::INT);
     stack.wait_for("INFO stopped");
     assert_eq!(stack.wait(), Some(0));
 }
@@ -172,4 +179,94 @@ fn what_a_worker_prints_is_logged_with_its_pool_and_slot() {
          'PROGRAM']\nprocesses = 1\n",
     );
     stack.wait_for("worker_output pool=web slot=0 stream=stdout line=\"web 0\"");
+}
+
+#[test]
+fn what_a_worker_prints_is_logged_whatever_the_level() {
+    let stack = Stack::start(
+        "log.error.level = 'error'\n\
+         [pool.web]\ncommand = ['sh', '-c', 'echo Traceback >&2; exec \"$0\" worker', 'PROGRAM']\n",
+    );
+    stack.wait_for("worker_output pool=web slot=0 stream=stderr line=Traceback");
+}
+
+#[test]
+fn an_error_of_any_length_is_told_and_the_channel_goes_on() {
+    let stack = Stack::start("[pool.web]\ncommand = ['PROGRAM', 'worker']\nprocesses = 1\n");
+    stack.wait_for("INFO ready");
+    let mistakes: Vec<String> = (0..2000).map(|number| format!("bogus{number} = 1")).collect();
+    stack.write(&mistakes.join("\n"));
+    stack.signal(Signal::HUP);
+    stack.wait_for("ERROR reload_failed");
+    stack.wait_for("heard kind=ConfigError");
+    stack.write("[pool.web]\ncommand = ['PROGRAM', 'worker']\nprocesses = 1\nthreads = 2\n");
+    stack.signal(Signal::HUP);
+    stack.wait_for("INFO reloaded");
+}
+
+#[test]
+fn a_worker_that_dies_once_the_configuration_was_sent_does_not_undo_the_reload() {
+    let web = "[pool.web]\ncommand = ['PROGRAM', 'worker']\nprocesses = 1\n";
+    let stack = Stack::start(web);
+    stack.wait_for("INFO ready");
+    let mortal = "[pool.mortal]\ncommand = ['PROGRAM', 'worker']\nprocesses = 1\n";
+    stack.write(&format!("{web}{mortal}"));
+    stack.signal(Signal::HUP);
+    let seen = stack.wait_for("INFO reloaded");
+    assert!(seen.iter().any(|line| line.contains("WARN worker_exited pool=mortal")), "{seen:#?}");
+    stack.wait_for("worker_ready pool=mortal slot=0 generation=2");
+}
+
+#[test]
+fn a_proxy_process_that_ends_is_reported_with_the_reason() {
+    let stack = Stack::start("");
+    stack.wait_for("INFO ready");
+    let proxy = Processes::of(stack.pid_of("proxy"));
+    proxy.signal(Signal::TERM);
+    let line = stack.wait_for("proxy_exited").pop().unwrap();
+    assert!(line.contains("exit=\"status 1\""), "{line}");
+}
+
+#[test]
+fn the_proxy_process_gets_no_variable_that_it_does_not_need() {
+    let stack = Stack::start("[pool.web]\ncommand = ['PROGRAM', 'worker']\nprocesses = 1\n");
+    let worker = stack.started_worker();
+    stack.wait_for("INFO ready");
+    let proxy = stack.pid_of("proxy");
+    assert_eq!(Stack::variable(proxy, "PATH"), std::env::var("PATH").ok());
+    assert_eq!(Stack::variable(proxy, "DATABASE_PASSWORD"), None);
+    assert_eq!(Stack::variable(worker, "DATABASE_PASSWORD").as_deref(), Some("hunter2"));
+}
+
+#[test]
+fn no_process_gets_a_descriptor_that_the_supervisor_was_started_with() {
+    let stack = Stack::start("[pool.web]\ncommand = ['PROGRAM', 'worker']\n");
+    stack.wait_for("INFO ready");
+    assert_eq!(stack.holders_of_the_inherited_file(), [stack.pid()]);
+}
+
+#[test]
+fn what_left_the_group_of_a_worker_ends_after_it_and_not_before() {
+    let mut stack = Stack::start(
+        "[pool.web]\ncommand = ['sh', '-c', '(setsid sleep 1000 &); exec \"$0\" worker', \
+         'PROGRAM']\nprocesses = 2\n",
+    );
+    stack.wait_for("INFO ready");
+    stack.wait_until(|stack| stack.children("sleep").len() == 2);
+    let orphan_of = |slot: &str| {
+        let mut orphans = stack.children("sleep").into_iter();
+        orphans.find(|&pid| Stack::variable(pid, "OSTLER_SLOT").as_deref() == Some(slot)).unwrap()
+    };
+    let (first, second) = (orphan_of("0"), orphan_of("1"));
+    let worker = stack.children(stack::PROGRAM);
+    let is_first = |pid: &i32| Stack::variable(*pid, "OSTLER_SLOT").as_deref() == Some("0");
+    Stack::kill(worker.into_iter().find(is_first).unwrap());
+    stack.wait_for(&format!("orphan_killed pid={first}"));
+    Processes::of(first).wait_for_end(Duration::from_secs(2));
+    assert!(stack.children("sleep").contains(&second));
+
+    stack.signal(Signal::TERM);
+    stack.wait_for("INFO stopped");
+    assert_eq!(stack.wait(), Some(0));
+    Processes::of(second).wait_for_end(Duration::from_secs(2));
 }

@@ -9,10 +9,11 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use command_fds::CommandFdExt;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_fake-ostler");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_fake-ostler");
 
 /// Longest wait for anything, on a machine that does a lot besides.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -115,7 +116,7 @@ impl Stack {
     /// Returns every process below the supervisor that has not ended.
     pub(crate) fn descendants(&self) -> Processes {
         let mut pids = BTreeSet::new();
-        let mut parents = vec![i32::try_from(self.child.id()).unwrap()];
+        let mut parents = vec![self.pid()];
         let all = all_processes();
         while let Some(parent) = parents.pop() {
             for process in all.iter().filter(|one| one.parent == parent && one.state != 'Z') {
@@ -126,9 +127,41 @@ impl Stack {
         Processes { pids }
     }
 
+    /// Returns the children of the supervisor that run a program called so.
+    pub(crate) fn children(&self, program: &str) -> Vec<i32> {
+        let supervisor = self.pid();
+        let is_it = |one: &Process| {
+            let line = fs::read_to_string(format!("/proc/{}/cmdline", one.pid)).unwrap_or_default();
+            one.parent == supervisor && line.split('\0').next() == Some(program)
+        };
+        all_processes().into_iter().filter(is_it).map(|one| one.pid).collect()
+    }
+
+    /// Returns a variable of a process.
+    pub(crate) fn variable(pid: i32, name: &str) -> Option<String> {
+        let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+        let mut variables = environment.split('\0').filter_map(|one| one.split_once('='));
+        variables.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
+    }
+
+    /// Returns the processes that have the file open that the supervisor was started with.
+    pub(crate) fn holders_of_the_inherited_file(&self) -> Vec<i32> {
+        let file = self.path("inherited");
+        let is_open = |pid: &i32| {
+            let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            entries.into_iter().any(|entry| fs::read_link(entry.path()).is_ok_and(|it| it == file))
+        };
+        self.descendants().pids.into_iter().chain([self.pid()]).filter(is_open).collect()
+    }
+
+    /// Returns its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
     /// Returns how many children of the supervisor nobody reaped.
     pub(crate) fn zombies(&self) -> usize {
-        let supervisor = i32::try_from(self.child.id()).unwrap();
+        let supervisor = self.pid();
         let is_zombie = |one: &&Process| one.parent == supervisor && one.state == 'Z';
         all_processes().iter().filter(is_zombie).count()
     }
@@ -148,6 +181,16 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
+    pub(crate) fn of(pid: i32) -> Self {
+        Self { pids: BTreeSet::from([pid]) }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        for &pid in &self.pids {
+            rustix::process::kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.pids.len()
     }
@@ -199,14 +242,21 @@ fn process(pid: i32) -> Option<Process> {
 
 fn command(dir: &tempfile::TempDir) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.arg("run").arg(dir.path().join("ostler.toml")).stdin(Stdio::null());
+    let inherited = fs::File::create(dir.path().join("inherited")).unwrap();
+    command
+        .arg("run")
+        .arg(dir.path().join("ostler.toml"))
+        .env("DATABASE_PASSWORD", "hunter2")
+        .stdin(Stdio::null())
+        .preserved_fds(vec![inherited.into()]);
     command
 }
 
 fn write(dir: &tempfile::TempDir, toml: &str) {
+    let level = if toml.contains("log.error.level") { "" } else { "log.error.level = 'debug'" };
     let text = format!(
         "server.threads = 2\nserver.runtime-dir = 'run'\nstatus.address = '127.0.0.1:0'\n\
-         log.error.level = 'debug'\n{toml}\n\
+         {level}\n{toml}\n\
          [[listener]]\nname = 'public'\naddress = '127.0.0.1:0'\n"
     );
     let whole = dir.path().join("ostler.toml.new");

@@ -153,6 +153,11 @@ fn a_pool_can_run() {
         "4:15: `concurrency`: 3 is less than `threads`, 4: threads would never have work",
     );
     check(&pool("threads = 0\nconcurrency = 3"), "3:11: `threads`: 0 is not within 1 to 10000");
+    check(&pool("concurrency = 65537"), "3:15: `concurrency`: 65537 is not within 1 to 65536");
+    check(
+        &pool(&format!("warm-up = ['/{}', '/']", "x".repeat(16 * 1024 - 1))),
+        "3:11: `warm-up`: the paths have more than 16384 bytes together",
+    );
     check(&pool("processes = 0"), "3:13: `processes`: 0 is not within 1 to 1000");
     check(
         &pool("ready = 'http'\nwarm-up = []"),
