@@ -159,20 +159,17 @@ impl Pool {
 
     /// Grants no more permits of a worker that cannot be reached: its end is about to be reported.
     pub(crate) fn stop_granting(&self, worker: &Worker) {
-        self.books().admission.withdraw(worker.number);
+        self.books().admission.lose(worker.number);
         worker.close_idle_connections();
     }
 
-    /// Forgets a worker whose process ended.
-    pub(crate) fn remove_worker(&self, worker: &Worker, exit: String) {
+    /// Notes that a worker's process ended. It is forgotten by [`Pool::remove_worker`]: until
+    /// then, requests wait for the one that is started in its place.
+    pub(crate) fn note_exit(&self, worker: &Worker, exit: String) {
         let was_withdrawn = worker.is_withdrawn();
         worker.set_standing(Standing::Killed);
-        worker.close_idle_connections();
+        self.stop_granting(worker);
         let mut books = self.books();
-        // Dropping the waiters tells them that nobody is left to serve them.
-        drop(books.admission.remove_worker(worker.number));
-        books.workers.retain(|known| known.number != worker.number);
-        worker.idle.notify_one();
         if !was_withdrawn {
             books.last_exit = Some(LastExit {
                 at: UnixTime::from_ms(whole_ms(clock::unix_now())),
@@ -185,6 +182,15 @@ impl Pool {
             }
         }
         Self::note_fullness(&mut books);
+    }
+
+    /// Forgets a worker whose process ended.
+    pub(crate) fn remove_worker(&self, worker: &Worker) {
+        let mut books = self.books();
+        // Dropping the waiters tells them that nobody is left to serve them.
+        drop(books.admission.remove_worker(worker.number));
+        books.workers.retain(|known| known.number != worker.number);
+        worker.idle.notify_one();
     }
 
     /// The worker of a slot and generation.

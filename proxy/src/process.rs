@@ -33,6 +33,10 @@ use crate::tasks::Tasks;
 /// How long a configuration waits for names to be looked up; those that take longer come later.
 const RESOLVE_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a worker that has ended is remembered. The supervisor starts another one at once,
+/// unless it holds back because they keep dying.
+const REPLACEMENT_WAIT: Duration = Duration::from_millis(200);
+
 /// How often idle connections to workers are looked through.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
@@ -183,11 +187,7 @@ impl Process {
                 }
             }
             ToProxy::WorkerWithdraw { id } => self.withdraw(id),
-            ToProxy::WorkerExited { id, exit } => {
-                if let Some((pool, worker)) = self.worker(&id) {
-                    pool.remove_worker(&worker, exit);
-                }
-            }
+            ToProxy::WorkerExited { id, exit } => self.lose_worker(&id, exit),
             ToProxy::LameDuck => self.set_phase(Phase::LameDuck),
             ToProxy::Drain => self.drain(),
         }
@@ -301,6 +301,19 @@ impl Process {
         let number = pool.next_worker_number();
         let worker = Worker::new((id, number, pid), socket, segment, clock::now());
         pool.add_worker(Arc::new(worker));
+    }
+
+    /// Takes a worker that has ended out of service at once, and forgets it a little later: by
+    /// then its replacement is known, and nobody is refused in between.
+    #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
+    fn lose_worker(&self, id: &WorkerId, exit: String) {
+        if let Some((pool, worker)) = self.worker(id) {
+            pool.note_exit(&worker, exit);
+            tokio::spawn(async move {
+                tokio::time::sleep(REPLACEMENT_WAIT).await;
+                pool.remove_worker(&worker);
+            });
+        }
     }
 
     fn worker(&self, id: &WorkerId) -> Option<(Arc<Pool>, Arc<Worker>)> {

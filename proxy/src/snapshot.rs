@@ -45,7 +45,6 @@ pub(crate) fn take(shared: &Shared, live: &LiveConfig, host: &str) -> status::Sn
         cpu_system_s: own.system_s + supervisor.system_s,
         cpu_children_user_s: sum(|figures| figures.user_s),
         cpu_children_system_s: sum(|figures| figures.system_s),
-        ..status::Machine::default()
     };
     status::Snapshot {
         server: server(shared, live, &own),

@@ -21,6 +21,7 @@ const QUIET: Duration = Duration::from_millis(300);
 pub(crate) async fn follow(handle: Handle) -> Infallible {
     let mut published = handle.published();
     let mut watch = Watch::new(published.borrow_and_update().watched.clone());
+    let mut was_busy = false;
     loop {
         tokio::select! {
             changed = published.changed() => {
@@ -31,11 +32,16 @@ pub(crate) async fn follow(handle: Handle) -> Infallible {
                 watch = watch.follow(&published.borrow_and_update().watched);
             }
             () = watch.change() => {
-                match handle.reload(false).await {
+                if !was_busy {
+                    tracing::info!("configuration_changed");
+                }
+                let outcome = handle.reload(false).await;
+                was_busy = matches!(outcome, Err(ReloadError::Busy));
+                if was_busy {
                     // The other reload may have read the files before they changed.
-                    Err(ReloadError::Busy) => watch.is_pending = true,
-                    Err(error) => tracing::debug!(%error, "watched_reload_failed"),
-                    Ok(version) => tracing::debug!(version, "watched_reload_done"),
+                    watch.change_is_due();
+                } else if let Err(error) = outcome {
+                    tracing::debug!(%error, "watched_reload_failed");
                 }
             }
         }
@@ -49,8 +55,7 @@ struct Watch {
     /// Something changed, and nobody was told.
     is_pending: bool,
     changes: mpsc::Receiver<()>,
-    // Without one `changes` would end by itself.
-    _sender: mpsc::Sender<()>,
+    sender: mpsc::Sender<()>,
     // Its thread ends with it.
     _watcher: Option<RecommendedWatcher>,
 }
@@ -59,7 +64,7 @@ impl Watch {
     fn new(files: Vec<PathBuf>) -> Self {
         let (sender, changes) = mpsc::channel(1);
         let watcher = if files.is_empty() { None } else { watcher(&files, sender.clone()) };
-        Self { files, is_pending: false, changes, _sender: sender, _watcher: watcher }
+        Self { files, is_pending: false, changes, sender, _watcher: watcher }
     }
 
     /// Watches these files from here on. A change that nobody was told of is not lost, unless no
@@ -69,10 +74,18 @@ impl Watch {
             return self;
         }
         // The new one watches before the old one ends.
-        let mut next = Self::new(files.to_vec());
+        let next = Self::new(files.to_vec());
         let is_pending = self.is_pending || self.changes.try_recv().is_ok();
-        next.is_pending = is_pending && !files.is_empty();
+        if is_pending && !files.is_empty() {
+            next.change_is_due();
+        }
         next
+    }
+
+    /// Has the next wait for a change end as if there had been one.
+    fn change_is_due(&self) {
+        // Full means that there is one.
+        let (Ok(()) | Err(_)) = self.sender.try_send(());
     }
 
     /// Waits until something has changed and then nothing has for a while. Cancel safe.
@@ -144,17 +157,17 @@ mod tests {
     #[tokio::test]
     async fn a_change_outlives_a_wait_that_is_given_up_and_other_files() {
         let mut watch = Watch::new(vec![PathBuf::from("/nonexistent/a")]);
-        watch._sender.try_send(()).unwrap();
+        watch.change_is_due();
         tokio::time::timeout(Duration::ZERO, watch.change()).await.unwrap_err();
         watch = watch.follow(&[PathBuf::from("/nonexistent/a")]);
         let patience = Duration::from_secs(20);
         tokio::time::timeout(patience, watch.change()).await.unwrap();
 
-        watch._sender.try_send(()).unwrap();
+        watch.change_is_due();
         watch = watch.follow(&[PathBuf::from("/nonexistent/b")]);
         tokio::time::timeout(patience, watch.change()).await.unwrap();
-        watch.is_pending = true;
-        assert!(!watch.follow(&[]).is_pending);
+        watch.change_is_due();
+        assert!(watch.follow(&[]).changes.is_empty());
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct Grant<W> {
 enum Standing {
     Starting,
     Serving,
+    /// Its process has ended or is about to; another one takes its place.
+    Lost,
     Withdrawn,
 }
 
@@ -85,6 +87,8 @@ pub struct Admission<W> {
     queue_length: usize,
     workers: Vec<Worker>,
     queue: VecDeque<Waiting<W>>,
+    /// Whether it ever had a worker: a pool that is new is about to get some.
+    had_worker: bool,
     next_ticket: u64,
     /// Where the search for the least busy worker begins, so that equals take turns.
     turn: usize,
@@ -94,7 +98,14 @@ impl<W> Admission<W> {
     /// A pool without workers, whose queue holds `queue_length` requests.
     #[must_use]
     pub fn new(queue_length: usize) -> Self {
-        Self { queue_length, workers: Vec::new(), queue: VecDeque::new(), next_ticket: 0, turn: 0 }
+        Self {
+            queue_length,
+            workers: Vec::new(),
+            queue: VecDeque::new(),
+            had_worker: false,
+            next_ticket: 0,
+            turn: 0,
+        }
     }
 
     /// Changes the length of the queue. Who waits already, waits on.
@@ -107,6 +118,7 @@ impl<W> Admission<W> {
         debug_assert!(self.workers.iter().all(|worker| worker.id != id), "a worker is added once");
         // Row 0 is given out first.
         let free = (0..rows).rev().collect();
+        self.had_worker = true;
         self.workers.push(Worker { id, standing: Standing::Starting, free, busy: 0 });
     }
 
@@ -129,6 +141,16 @@ impl<W> Admission<W> {
             worker.standing = Standing::Withdrawn;
             worker.busy == 0
         })
+    }
+
+    /// Gives out no more permits of a worker whose process has ended. Requests wait on: another
+    /// one is expected in its place, until [`Admission::remove_worker`].
+    pub fn lose(&mut self, id: u64) {
+        if let Some(worker) = self.worker(id)
+            && worker.standing != Standing::Withdrawn
+        {
+            worker.standing = Standing::Lost;
+        }
     }
 
     /// Forgets a worker that is gone; permits of it that are still held may be released later.
@@ -239,7 +261,7 @@ impl<W> Admission<W> {
     }
 
     fn has_prospect(&self) -> bool {
-        self.workers.iter().any(|worker| worker.standing != Standing::Withdrawn)
+        !self.had_worker || self.workers.iter().any(|worker| worker.standing != Standing::Withdrawn)
     }
 
     /// Takes a free row of the worker with the most of them.
@@ -327,13 +349,15 @@ mod tests {
     #[test]
     fn requests_wait_for_a_worker_that_starts_and_are_shed_when_there_is_none() {
         let mut pool = Admission::new(2);
-        assert!(matches!(pool.arrive(0, now()), Arrival::Shed(Shed::PoolNotReady, 0)));
-        pool.add_worker(7, 1);
         queued(pool.arrive(1, now()));
+        pool.add_worker(7, 1);
         queued(pool.arrive(2, now()));
         let grants = pool.serve(7, now());
         assert_eq!(grants.iter().map(|grant| grant.waiter).collect::<Vec<_>>(), [1]);
+        pool.lose(7);
+        assert_eq!(pool.would_shed(), None, "another one is expected in its place");
         assert_eq!(pool.remove_worker(7), [2], "nobody is left to serve it");
+        assert!(matches!(pool.arrive(3, now()), Arrival::Shed(Shed::PoolNotReady, 3)));
     }
 
     #[test]

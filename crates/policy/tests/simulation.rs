@@ -50,6 +50,7 @@ struct Simulation {
 enum Standing {
     Starting,
     Serving,
+    Lost,
     Withdrawn,
 }
 
@@ -80,7 +81,8 @@ impl Simulation {
     fn apply_random_event(&mut self) {
         let passed = self.random(50);
         self.now += Duration::from_millis(passed);
-        match self.random(20) {
+        match self.random(21) {
+            20 => self.lose_some_worker(),
             0 if self.workers.len() < 4 => self.add_worker(),
             1 => self.serve_some_worker(),
             2 => self.withdraw_some_worker(),
@@ -124,8 +126,14 @@ impl Simulation {
         assert_eq!(self.pool.withdraw(id), is_idle, "seed {}", self.seed);
     }
 
+    fn lose_some_worker(&mut self) {
+        let Some(id) = self.some_worker(&[Standing::Starting, Standing::Serving]) else { return };
+        self.workers.insert(id, Standing::Lost);
+        self.pool.lose(id);
+    }
+
     fn remove_some_worker(&mut self) {
-        let all = [Standing::Starting, Standing::Serving, Standing::Withdrawn];
+        let all = [Standing::Starting, Standing::Serving, Standing::Lost, Standing::Withdrawn];
         let Some(id) = self.some_worker(&all) else { return };
         self.workers.remove(&id);
         let has_prospect = self.workers.values().any(|&is| is != Standing::Withdrawn);
@@ -164,7 +172,8 @@ impl Simulation {
         let request = self.next_request;
         self.next_request += 1;
         let would_shed = self.pool.would_shed();
-        let has_prospect = self.workers.values().any(|&is| is != Standing::Withdrawn);
+        let is_new = self.next_worker == 0;
+        let has_prospect = is_new || self.workers.values().any(|&is| is != Standing::Withdrawn);
         match self.pool.arrive(request, self.now) {
             Arrival::Admitted(place, _) => {
                 assert!(self.waiting.is_empty(), "seed {}: a newcomer overtook", self.seed);

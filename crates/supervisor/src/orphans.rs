@@ -102,8 +102,8 @@ fn origin(pid: i32) -> Option<WorkerId> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = |name: &str| {
         let variables = environment.split(|&byte| byte == 0);
-        let values = variables.filter_map(|variable| variable.strip_prefix(name.as_bytes()));
-        String::from_utf8(values.last()?.to_owned()).ok()
+        let mut values = variables.filter_map(|variable| variable.strip_prefix(name.as_bytes()));
+        String::from_utf8(values.next_back()?.to_owned()).ok()
     };
     Some(WorkerId {
         pool: value("OSTLER_POOL=")?,

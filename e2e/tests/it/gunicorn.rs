@@ -13,7 +13,6 @@ const GUNICORN: &str = "gunicorn==23.0.0";
 /// `/echo` gives the body back, `/sleep` takes a while, all else tells what the application saw.
 const APPLICATION: &str = r#"
 import os
-import threading
 import time
 
 def application(environ, start_response):
@@ -86,6 +85,7 @@ async fn start() -> Stack {
         command = ["{}", "-w", "1", "--threads", "{{threads}}", "application:application"]
         directory = "${{STACK_DIR}}"
         ready = "http"
+        processes = 1
         threads = 3
         stop-timeout = "5s"
         [[site]]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ostler_e2e::client::{ReadError, request};
 use ostler_e2e::server::Reply;
-use ostler_e2e::{Client, DEADLINE, Plan, Response, Server, Stack};
+use ostler_e2e::{Client, DEADLINE, Plan, Response, Server};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
     KeyUsagePurpose,
@@ -201,9 +201,8 @@ async fn an_origin_comes_back_as_soon_as_it_listens() {
 
 #[tokio::test]
 async fn an_origin_that_does_not_answer_in_time_is_504() {
-    let server = Server::start(|head| match head.starts_with("GET /slow") {
-        true => Reply::Silence,
-        false => Reply::text("quick"),
+    let server = Server::start(|head| {
+        if head.starts_with("GET /slow") { Reply::Silence } else { Reply::text("quick") }
     })
     .await;
     let stack =
@@ -251,13 +250,11 @@ async fn an_answer_that_breaks_off_never_looks_complete() {
 
 #[tokio::test]
 async fn what_an_origin_sends_too_much_is_no_answer_to_the_next_request() {
-    let server = Server::start(|head| match head.starts_with("GET /long") {
-        true => Reply::Keep(
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nsixHTTP/1.1 200 OK\r\nContent-Length: \
-             6\r\n\r\nforged"
-                .into(),
-        ),
-        false => Reply::text("true"),
+    const LONG: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nsixHTTP/1.1 200 OK\r\n\
+                        Content-Length: 6\r\n\r\nforged";
+    let server = Server::start(|head| {
+        let is_long = head.starts_with("GET /long");
+        if is_long { Reply::Keep(LONG.into()) } else { Reply::text("true") }
     })
     .await;
     let stack = origin(&[server.address()], "").start().await;

@@ -170,16 +170,20 @@ impl ProxyHttp for OriginApp {
         carried: &mut Self::CTX,
         is_reused: bool,
     ) -> Box<Error> {
+        let is_timeout = matches!(error.etype(), ErrorType::ReadTimedout);
         carried.attempt_ended(is_theirs(&error));
-        // A kept connection that the server has closed meanwhile is nobody's failure.
-        let may_repeat = !session.as_ref().retry_buffer_truncated()
-            && (carried.may_retry(&session.req_header().method)
-                || (is_reused && session.req_header().method.is_idempotent()));
-        if may_repeat {
-            error.retry.decide_reuse(is_reused);
-        } else {
+        if is_timeout {
+            // The deadline of the response has passed, whoever might still answer.
             error.set_retry(false);
+            return error;
         }
+        let method = &session.req_header().method;
+        // A kept connection that the server has closed meanwhile is nobody's failure.
+        let may_repeat = carried.may_retry(method) || (is_reused && method.is_idempotent());
+        let is_repeatable = is_theirs(&error)
+            && session.as_downstream().response_written().is_none()
+            && !session.as_ref().retry_buffer_truncated();
+        error.set_retry(may_repeat && is_repeatable);
         error
     }
 

@@ -1,6 +1,5 @@
 //! One worker process as the proxy sees it.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,6 +9,8 @@ use std::time::{Duration, Instant};
 use ostler_segment::Segment;
 use ostler_supervisor::message::WorkerId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -31,6 +32,14 @@ pub(crate) enum Standing {
 impl Standing {
     const ALL: [Self; 5] =
         [Self::Starting, Self::Warming, Self::Ready, Self::Draining, Self::Killed];
+}
+
+/// Whether the other side has neither closed nor sent anything. Asks the kernel: what the event
+/// loop knows may be a turn old.
+fn is_quiet(stream: &UnixStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let peeked = rustix::net::recv(stream, &mut [0_u8; 1], flags);
+    matches!(peeked, Err(Errno::AGAIN))
 }
 
 /// A worker process.
@@ -129,10 +138,7 @@ impl Worker {
         while let Some(at) = kept.iter().rposition(|kept| kept.event_loop == event_loop) {
             let connection = kept.swap_remove(at);
             let is_fresh = now.saturating_duration_since(connection.since) < max_idle;
-            // Nothing to read is the only good answer: the end or a stray byte is not.
-            let probe = connection.stream.try_read(&mut [0]);
-            let is_quiet = probe.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-            if is_fresh && is_quiet {
+            if is_fresh && is_quiet(&connection.stream) {
                 return Some(connection.stream);
             }
         }

@@ -88,7 +88,7 @@ async fn run(
     let framing = stated_framing(request, terms.collected);
     let is_head = request.is_head();
     let (persistence, version) = (request.persistence, request.head.version());
-    let shared = client.shared;
+    let (shared, listener) = (client.shared, client.listener);
     let (mut receiving, sending) = exchange.split();
     let (incoming, mut outgoing) = client.split();
     let mut head = terms.head;
@@ -103,6 +103,7 @@ async fn run(
     let closes = persistence.closes()
         || body == ClientBody::UntilClose
         || !upload.is_whole()
+        || listener.is_closed()
         || *shared.phase.borrow() == Phase::Draining;
     let to_client = ToClient { body, version, closes, date: &clock::http_date() };
     receiving.write_head(outgoing.out, &to_client);

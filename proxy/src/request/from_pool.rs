@@ -127,7 +127,8 @@ fn forwarded_head(
     head
 }
 
-/// Ends an exchange that failed. The permit is given back when the handler has ended.
+/// Ends an exchange that failed. The permit is given back when the handler has ended; where its
+/// worker has died, not before that is known, so that nobody is sent after it.
 async fn give_up(
     client: &Client<'_>,
     entry: &mut Entry,
@@ -135,17 +136,18 @@ async fn give_up(
     failed: Failed,
 ) -> Result<Ending, RequestError> {
     let worker = Arc::clone(&running.permit.worker);
-    if worker.has_exited() {
-        running.permit.pool.stop_granting(&worker);
-    }
-    client.shared.tasks.spawn(running.discard());
-    match failed {
+    let outcome = match failed {
         Failed::Unanswered(unanswered) => Err(unanswered_error(unanswered, &worker).await),
         Failed::Truncated(broken) => {
             entry.reason = Some(broken_reason(broken, &worker).await);
             Ok(Ending::Abort)
         }
+    };
+    if worker.has_exited() {
+        running.permit.pool.stop_granting(&worker);
     }
+    client.shared.tasks.spawn(running.discard());
+    outcome
 }
 
 async fn broken_reason(broken: RelayError, worker: &Worker) -> Reason {
