@@ -7,9 +7,12 @@
 #![expect(clippy::panic, reason = "a harness tells of a failure by ending the test")]
 #![expect(clippy::missing_panics_doc, reason = "nearly everything here panics when a test fails")]
 
+mod binary;
 pub mod case;
 pub mod client;
 pub mod load;
+mod log;
+mod plan;
 pub mod process;
 pub mod server;
 pub mod stack;
@@ -18,8 +21,9 @@ use std::time::Duration;
 
 pub use client::{Client, Response};
 pub use load::{Load, Tally};
+pub use plan::Plan;
 pub use server::Server;
-pub use stack::{Plan, Stack};
+pub use stack::Stack;
 
 /// How long any one wait may take before its test fails.
 ///

@@ -9,7 +9,8 @@ fuzz_target!(|input: (u8, &[u8])| {
     let (cut, bytes) = input;
     let whole = decode(bytes, bytes.len().max(1));
     let pieces = decode(bytes, usize::from(cut).max(1));
-    assert_eq!(whole, pieces, "cutting changed the body");
+    // Which of several faults is found first may depend on the cut.
+    assert_eq!(whole.ok(), pieces.ok(), "cutting changed the body");
 });
 
 /// The data and how many bytes it took, for a body that is complete.

@@ -21,17 +21,17 @@ fuzz_target!(|input: &[u8]| {
             break;
         }
     }
-    if let Ok(Some(end)) = whole {
+    let Ok(Some(end)) = whole else { return };
+    let bytes = &input[end.start..end.end];
+    let mut index = HeadIndex::default();
+    if index.parse(bytes, &LIMITS).is_ok() {
+        // What is refused may be refused earlier when it comes bit by bit.
         assert_eq!(cut, whole, "cutting changed the head");
-        read(&input[end.start..end.end]);
+        forward(&index, bytes);
     }
 });
 
-fn read(bytes: &[u8]) {
-    let mut index = HeadIndex::default();
-    if index.parse(bytes, &LIMITS).is_err() {
-        return;
-    }
+fn forward(index: &HeadIndex, bytes: &[u8]) {
     let head = index.head(bytes);
     let (Ok(_), Ok(host)) = (target::checked(head.method(), head.target()), host::host_field(&head))
     else {

@@ -256,6 +256,8 @@ impl Process {
         }
         ostler_supervisor::log::set_level(live.config.log.error.level);
         running.shared.live.store(Arc::clone(&live));
+        // What was wrong with the one before does not matter any more.
+        running.shared.config_error.store(Arc::new(None));
         let loops = (&running.loops[..], &running.status_loop);
         running.applied.listen(&mut self.sockets, (&before, &live), loops).await;
         Ok(Ok(()))

@@ -91,6 +91,15 @@ impl Channel {
         self.socket.async_io(Interest::WRITABLE, send).await
     }
 
+    /// Sends one message without waiting, which fails when the other side's buffer is full.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub(crate) fn send_now(&self, message: &impl Serialize) -> io::Result<()> {
+        send_packet(self.socket.as_fd(), &serde_json::to_vec(message)?, &[])
+    }
+
     /// Closes both directions, whoever else holds this end: either side hears end-of-file.
     pub(crate) fn shut_down(&self) {
         let shut = rustix::net::shutdown(&self.socket, Shutdown::Both);

@@ -22,9 +22,14 @@ use crate::tasks::Tasks;
 /// Least time between the starts of two guards, so that one that cannot live costs little.
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Process groups in one notice: its packet is then at most half as long as it may be.
+const GROUPS_PER_NOTICE: usize = 2048;
+
 /// What the supervisor tells the guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Notice {
+    /// The process groups there are when the guard starts.
+    Running(Vec<i32>),
     /// A process group that must not outlive the supervisor.
     Started(i32),
     /// A process group that was killed.
@@ -51,12 +56,13 @@ async fn learn(channel: &Channel) -> BTreeSet<i32> {
     let mut groups = BTreeSet::new();
     while let Ok(Some((notice, _))) = channel.recv::<Notice>().await {
         match notice {
-            // 1 would be everything there is.
-            Notice::Started(group) if 1 < group => groups.insert(group),
-            Notice::Started(_) => false,
-            Notice::Ended(group) => groups.remove(&group),
-        };
+            Notice::Running(running) => groups.extend(running),
+            Notice::Started(group) => groups.extend([group]),
+            Notice::Ended(group) => groups.retain(|&one| one != group),
+        }
     }
+    // 1 would be everything there is.
+    groups.retain(|&group| 1 < group);
     groups
 }
 
@@ -76,10 +82,13 @@ impl Guard {
         tasks: &mut Tasks,
     ) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
+        // Before it runs, so that there is no time in which it would leave them alive.
+        let groups: Vec<i32> = groups.into_iter().map(Pid::as_raw_pid).collect();
+        for part in groups.chunks(GROUPS_PER_NOTICE) {
+            ours.send_now(&Notice::Running(part.to_vec()))?;
+        }
         let pid = spawn::spawn_survivor("guard", theirs)?;
-        let guard = Self { pid, started: now, outbox: Outbox::new(Arc::new(ours), tasks) };
-        groups.into_iter().for_each(|group| guard.started(group));
-        Ok(guard)
+        Ok(Self { pid, started: now, outbox: Outbox::new(Arc::new(ours), tasks) })
     }
 
     /// Its process id.
@@ -119,7 +128,7 @@ mod tests {
         let (ours, theirs) = Channel::pair().unwrap();
         let theirs = Channel::from_fd(theirs).unwrap();
         for notice in [
-            Notice::Started(10),
+            Notice::Running(vec![10, 30]),
             Notice::Started(20),
             Notice::Started(1),
             Notice::Started(0),

@@ -27,8 +27,7 @@ pub struct AnswerIndex {
 
 impl Default for AnswerIndex {
     fn default() -> Self {
-        let reason = Span::of(&[], &[]);
-        Self { status: 0, version: Version::Http11, reason, fields: Vec::new() }
+        Self { status: 0, version: Version::Http11, reason: Span::EMPTY, fields: Vec::new() }
     }
 }
 
@@ -298,6 +297,22 @@ mod tests {
             "HTTP/1.1 200 Fine\r\nDate: x\r\nX-B: 2\r\ntransfer-encoding: chunked\r\n\
              connection: close\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_reason_phrase_that_is_not_ascii_is_left_out() {
+        let bytes = b"HTTP/1.1 200 O\xbdK\r\ncontent-length: 0\r\n\r\n";
+        let mut index = AnswerIndex::default();
+        index.parse(bytes, false).unwrap();
+        let to_client = ToClient {
+            body: ClientBody::AsStated,
+            version: Version::Http11,
+            closes: false,
+            date: b"now",
+        };
+        let mut out = Vec::new();
+        index.write(bytes, &mut out, &to_client);
+        assert!(out.starts_with(b"HTTP/1.1 200 \r\n"), "{out:?}");
     }
 
     #[test]

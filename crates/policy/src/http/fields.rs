@@ -47,13 +47,19 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The position of `part`, which must lie within `whole`.
+    /// Nothing.
+    pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
+
+    /// The position of `part` within `whole`; empty when it lies elsewhere, as an empty string
+    /// of the tokenizer's own may.
     pub(crate) fn of(part: &[u8], whole: &[u8]) -> Self {
         let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
         let end = start.wrapping_add(part.len());
-        debug_assert!(end <= whole.len(), "a span lies within its head");
-        // A head is at most `limits.head-size` long, which is far below 4 GiB.
-        Self { start: u32::try_from(start).unwrap_or(0), end: u32::try_from(end).unwrap_or(0) }
+        let is_within = start <= end && end <= whole.len();
+        match (u32::try_from(start), u32::try_from(end)) {
+            (Ok(start), Ok(end)) if is_within => Self { start, end },
+            (Ok(_) | Err(_), _) => Self::EMPTY,
+        }
     }
 
     pub(crate) fn range(self) -> Range<usize> {

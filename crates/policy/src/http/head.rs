@@ -140,8 +140,12 @@ pub struct HeadIndex {
 
 impl Default for HeadIndex {
     fn default() -> Self {
-        let nothing = Span::of(&[], &[]);
-        Self { method: nothing, target: nothing, version: Version::Http11, fields: Vec::new() }
+        Self {
+            method: Span::EMPTY,
+            target: Span::EMPTY,
+            version: Version::Http11,
+            fields: Vec::new(),
+        }
     }
 }
 
