@@ -49,6 +49,7 @@ impl EventLoop {
 
     /// Lets the loop accept on a socket.
     pub(crate) async fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) {
+        listener.count_socket();
         if self.commands.send(Listen { listener, socket }).await.is_err() {
             tracing::error!("event_loop_gone");
         }

@@ -29,6 +29,8 @@ pub(crate) struct Listener {
     pub(crate) role: ListenerRole,
     keepalive: ArcSwap<KeepaliveConfig>,
     is_open: watch::Sender<bool>,
+    /// Sockets that are accepted on, on all event loops.
+    sockets: watch::Sender<usize>,
     /// The configuration that its connections go on with, once it is closed by another one.
     last: OnceLock<Arc<LiveConfig>>,
 }
@@ -36,8 +38,14 @@ pub(crate) struct Listener {
 impl Listener {
     /// A listener that accepts until it is closed.
     pub(crate) fn new(name: String, role: ListenerRole, keepalive: KeepaliveConfig) -> Self {
-        let keepalive = ArcSwap::from_pointee(keepalive);
-        Self { name, role, keepalive, is_open: watch::Sender::new(true), last: OnceLock::new() }
+        Self {
+            name,
+            role,
+            keepalive: ArcSwap::from_pointee(keepalive),
+            is_open: watch::Sender::new(true),
+            sockets: watch::Sender::new(0),
+            last: OnceLock::new(),
+        }
     }
 
     /// Changes the keep-alive policy of connections that are accepted from now on.
@@ -64,6 +72,18 @@ impl Listener {
     /// Whether it was closed.
     pub(crate) fn is_closed(&self) -> bool {
         !*self.is_open.borrow()
+    }
+
+    /// Counts a socket that is about to be accepted on.
+    pub(crate) fn count_socket(&self) {
+        self.sockets.send_modify(|sockets| *sockets += 1);
+    }
+
+    /// Waits until none of its sockets is accepted on any more.
+    pub(crate) async fn sockets_closed(&self) {
+        // An error cannot be: the sender is ours.
+        let outcome = self.sockets.subscribe().wait_for(|&sockets| sockets == 0).await.is_ok();
+        debug_assert!(outcome, "the sender lives as long as the listener");
     }
 
     /// Waits until it is closed.
@@ -117,11 +137,22 @@ impl Socket {
     }
 }
 
-/// Accepts on one socket of a listener until it is closed.
+/// Accepts on one socket of a listener until it is closed, and closes it.
 pub(crate) async fn accept(
     shared: Arc<Shared>,
     listener: Arc<Listener>,
     socket: Socket,
+    event_loop: usize,
+) {
+    accept_until_closed(&shared, &listener, &socket, event_loop).await;
+    drop(socket);
+    listener.sockets.send_modify(|sockets| *sockets -= 1);
+}
+
+async fn accept_until_closed(
+    shared: &Arc<Shared>,
+    listener: &Arc<Listener>,
+    socket: &Socket,
     event_loop: usize,
 ) {
     let mut open = listener.is_open.subscribe();
@@ -141,7 +172,7 @@ pub(crate) async fn accept(
         let (transport, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                pause(&shared, &listener, &error).await;
+                pause(shared, listener, &error).await;
                 continue;
             }
         };
@@ -152,10 +183,10 @@ pub(crate) async fn accept(
         if place.is_some() {
             shared.counters.add(Counter::AcceptedTotal, 1);
         }
-        let (role, listener) = (listener.role, Arc::clone(&listener));
+        let (role, listener) = (listener.role, Arc::clone(listener));
         let keepalive = listener.keepalive.load_full();
         let connection = Connection { transport, peer, listener, keepalive, place, event_loop };
-        let serve = connection::serve(Arc::clone(&shared), connection);
+        let serve = connection::serve(Arc::clone(shared), connection);
         match role {
             ListenerRole::Client => shared.tasks.spawn(serve),
             // Operators may look on while the proxy drains; it does not wait for them.

@@ -188,6 +188,9 @@ impl Process {
             }
             ToProxy::WorkerWithdraw { id } => self.withdraw(id),
             ToProxy::WorkerExited { id, exit } => self.lose_worker(&id, exit),
+            ToProxy::Sync => {
+                self.channel.send(&FromProxy::Synced, &[]).await.map_err(ProcessError::Channel)?;
+            }
             ToProxy::LameDuck => self.set_phase(Phase::LameDuck),
             ToProxy::Drain => self.drain(),
         }

@@ -14,6 +14,7 @@ pub mod log;
 pub mod message;
 pub mod stub;
 
+mod announce;
 mod event;
 mod exit;
 mod handle;

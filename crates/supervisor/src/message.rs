@@ -127,6 +127,8 @@ pub enum ToProxy {
         #[serde(serialize_with = "cut")]
         exit: String,
     },
+    /// Asks whether everything sent before has been carried out. Answered by `Synced`.
+    Sync,
     /// The health path answers 503 from here on; everything else goes on.
     LameDuck,
     /// Close the listeners, finish what was accepted, then answer `Drained` and end.
@@ -169,6 +171,8 @@ pub enum FromProxy {
         /// The worker.
         id: WorkerId,
     },
+    /// Everything that the supervisor sent before its `Sync` has been carried out.
+    Synced,
     /// Every accepted request is finished; the process ends.
     Drained,
 }

@@ -17,6 +17,7 @@ use ostler_conf::{Config, LogPath};
 use ostler_policy::worker::WorkerEvent;
 use ostler_segment::counter::Pool;
 
+use crate::announce::Announcement;
 use crate::event::SetId;
 use crate::handle::{Published, ReloadError, ReloadReply};
 use crate::listeners::Listeners;
@@ -198,8 +199,7 @@ impl Supervisor {
                 let version = next.version;
                 self.switch(next, started, now);
                 tracing::info!(version, "reloaded");
-                self.tell_ready();
-                answer(reply, Ok(version));
+                self.announce(Announcement::Reloaded(reply, Ok(version)));
             }
             Err(error) => {
                 for set in started.into_values() {
@@ -252,8 +252,7 @@ impl Supervisor {
         tracing::error!(error = text, "reload_failed");
         self.config_error = Some(text);
         self.tell_config_error();
-        self.tell_ready();
-        answer(reply, Err(error));
+        self.announce(Announcement::Reloaded(reply, Err(error)));
     }
 }
 
@@ -265,7 +264,7 @@ fn log_closed(old: &Listeners, new: &Listeners) {
 }
 
 /// Answers who asked; one who left does not care.
-fn answer(reply: Option<ReloadReply>, outcome: Result<u64, ReloadError>) {
+pub(crate) fn answer(reply: Option<ReloadReply>, outcome: Result<u64, ReloadError>) {
     if let Some(reply) = reply {
         let (Ok(()) | Err(_)) = reply.send(outcome);
     }

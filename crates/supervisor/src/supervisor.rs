@@ -14,6 +14,7 @@ use ostler_segment::counter::Pool;
 use rustix::process::Pid;
 use tokio::sync::{mpsc, watch};
 
+use crate::announce::{Announcement, Announcements};
 use crate::event::{Event, SetId};
 use crate::exit::{self, Exit};
 use crate::guard::Guard;
@@ -23,7 +24,7 @@ use crate::machinery::Machinery;
 use crate::message::{FromProxy, PROTOCOL, ToProxy, WorkerId};
 use crate::orphans::Doomed;
 use crate::proxy::{memory_file, without_secrets};
-use crate::reload::Reload;
+use crate::reload::{Reload, answer};
 use crate::signals::{Signal, Signals};
 use crate::start::{self, Options, StartError};
 use crate::stop::Stop;
@@ -85,6 +86,7 @@ pub struct Supervisor {
     /// A configuration was in force at some time.
     pub(crate) has_served: bool,
     is_ready: bool,
+    announcements: Announcements,
     refused: Option<RunError>,
     started_unix_ms: u64,
     inputs: Option<Inputs>,
@@ -113,6 +115,7 @@ impl Supervisor {
             stop: Stop::default(),
             has_served: false,
             is_ready: false,
+            announcements: Announcements::default(),
             refused: None,
             started_unix_ms: start::unix_ms(),
             inputs: Some(inputs),
@@ -225,6 +228,11 @@ impl Supervisor {
             FromProxy::WorkerWithdrawn { id } => {
                 self.workers.feed_worker(&id, WorkerEvent::Withdrawn, now, &mut self.machinery);
             }
+            FromProxy::Synced => {
+                if let Some(announcement) = self.announcements.next() {
+                    self.say(announcement);
+                }
+            }
             FromProxy::Drained => self.stop.drained(),
         }
     }
@@ -293,6 +301,9 @@ impl Supervisor {
         self.machinery.proxy.ended(exit, now, is_planned);
         let why = "the proxy process ended during the reload".to_owned();
         self.fail_reload(ReloadError::System(why), now);
+        for announcement in self.announcements.give_up() {
+            self.say(announcement);
+        }
         self.is_ready = false;
         self.replace_workers(now);
     }
@@ -423,13 +434,27 @@ impl Supervisor {
         let is_whole = |&set: &SetId| self.workers.get(set).is_some_and(WorkerSet::is_serving);
         if self.current.values().all(is_whole) {
             self.is_ready = true;
-            self.tell_ready();
-            tracing::info!("ready");
+            self.announce(Announcement::Ready);
         }
     }
 
-    pub(crate) fn tell_ready(&self) {
-        if self.is_ready {
+    /// Says something once the proxy process has done what it was told before.
+    pub(crate) fn announce(&mut self, announcement: Announcement) {
+        if let Some(announcement) = self.announcements.add(announcement, &self.machinery.proxy) {
+            self.say(announcement);
+        }
+    }
+
+    fn say(&self, announcement: Announcement) {
+        self.tell_ready();
+        match announcement {
+            Announcement::Ready => tracing::info!("ready"),
+            Announcement::Reloaded(reply, outcome) => answer(reply, outcome),
+        }
+    }
+
+    fn tell_ready(&self) {
+        if self.is_ready && !self.stop.is_stopping() {
             let pools = self.current.len();
             systemd::ready(&format!("configuration {}, {pools} pools", self.live.version));
         }

@@ -13,6 +13,9 @@ use crate::listener::Listener;
 use crate::live::{LiveConfig, Origin};
 use crate::tasks::Tasks;
 
+/// How long a configuration waits for the listeners that it does not name to be closed.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
 /// Listening sockets that no configuration has used yet, by the name of their listener.
 #[derive(Debug, Default)]
 pub(super) struct ListenerSockets {
@@ -55,7 +58,7 @@ impl Applied {
         (before, live): (&Arc<LiveConfig>, &LiveConfig),
         (loops, status_loop): (&[EventLoop], &EventLoop),
     ) {
-        self.close_unnamed(before, live);
+        let mut closed = self.close_unnamed(before, live);
         for (name, waiting) in std::mem::take(&mut sockets.waiting) {
             let keepalive = live
                 .config
@@ -75,20 +78,31 @@ impl Applied {
             }
             if let Some((_, replaced)) = self.listeners.insert(name, (configured, listener)) {
                 replaced.close_after(Arc::clone(before));
+                closed.push(replaced);
             }
+        }
+        let all_closed = async {
+            for listener in closed {
+                listener.sockets_closed().await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_WAIT, all_closed).await.is_err() {
+            tracing::warn!("listeners_close_slowly");
         }
     }
 
     /// Closes listeners that the configuration no longer names, and changes the policy of those
     /// it does.
-    fn close_unnamed(&mut self, before: &Arc<LiveConfig>, live: &LiveConfig) {
+    fn close_unnamed(&mut self, before: &Arc<LiveConfig>, live: &LiveConfig) -> Vec<Arc<Listener>> {
         let config = &live.config;
+        let mut closed = Vec::new();
         self.listeners.retain(|name, (configured, listener)| {
             if listener.role == ListenerRole::Status {
                 let status = config.status.address.as_ref().map(ToString::to_string);
                 let is_named = name != "status" || status.as_ref() == Some(configured);
                 if !is_named {
                     listener.close();
+                    closed.push(Arc::clone(listener));
                 }
                 return is_named;
             }
@@ -96,12 +110,15 @@ impl Applied {
                 .listeners
                 .iter()
                 .find(|found| found.address.to_string() == *configured && found.name == *name);
-            match named {
-                Some(found) => listener.set_keepalive(found.keepalive.clone()),
-                None => listener.close_after(Arc::clone(before)),
+            if let Some(found) = named {
+                listener.set_keepalive(found.keepalive.clone());
+            } else {
+                listener.close_after(Arc::clone(before));
+                closed.push(Arc::clone(listener));
             }
             named.is_some()
         });
+        closed
     }
 
     /// Stops accepting clients; operators are still answered.

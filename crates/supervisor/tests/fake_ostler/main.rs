@@ -88,6 +88,7 @@ async fn agree() -> Outcome {
             }
             ToProxy::WorkerWarm { id, .. } => FromProxy::WorkerWarmed { id, error: None },
             ToProxy::WorkerWithdraw { id } => FromProxy::WorkerWithdrawn { id },
+            ToProxy::Sync => FromProxy::Synced,
             ToProxy::Drain => {
                 channel.send(&FromProxy::Drained, &[]).await?;
                 return Ok(());

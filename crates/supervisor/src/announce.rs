@@ -1,0 +1,53 @@
+//! What is said only once the proxy process has carried out everything it was told before.
+//!
+//! `ready`, and the answer to a reload, are promises about what clients see from then on. So each
+//! is held back until the proxy process has answered a `Sync` that was sent behind all else.
+
+use std::collections::VecDeque;
+
+use crate::handle::{ReloadError, ReloadReply};
+use crate::message::ToProxy;
+use crate::proxy::Proxy;
+
+/// Something to be said.
+#[derive(Debug)]
+pub(crate) enum Announcement {
+    /// Everything serves.
+    Ready,
+    /// How a reload went.
+    Reloaded(Option<ReloadReply>, Result<u64, ReloadError>),
+}
+
+/// What waits to be said, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Announcements {
+    waiting: VecDeque<Announcement>,
+}
+
+impl Announcements {
+    /// Adds one; returns it at once when there is no proxy process that could answer.
+    pub(crate) fn add(
+        &mut self,
+        announcement: Announcement,
+        proxy: &Proxy,
+    ) -> Option<Announcement> {
+        if !proxy.is_serving() {
+            return Some(announcement);
+        }
+        self.waiting.push_back(announcement);
+        proxy.tell(ToProxy::Sync, Vec::new());
+        None
+    }
+
+    /// The next one: the proxy process has answered.
+    pub(crate) fn next(&mut self) -> Option<Announcement> {
+        self.waiting.pop_front()
+    }
+
+    /// All that waited: the proxy process has ended and will not answer. Its successor makes the
+    /// server ready anew.
+    pub(crate) fn give_up(&mut self) -> Vec<Announcement> {
+        let is_answer = |it: &Announcement| matches!(it, Announcement::Reloaded(..));
+        self.waiting.drain(..).filter(is_answer).collect()
+    }
+}
