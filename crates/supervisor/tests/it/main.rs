@@ -85,9 +85,7 @@ fn a_proxy_process_that_is_killed_is_replaced_and_so_are_its_workers() {
 fn a_reload_starts_what_changed_before_it_retires_what_was() {
     let stack = Stack::start("[pool.web]\ncommand = ['PROGRAM', 'worker']\nprocesses = 1\n");
     let old = stack.started_worker();
-    stack.wait_for("kind=WorkerServe");
-    // Only said once the proxy process has done all that it was told.
-    stack.wait_for("INFO ready");
+    stack.wait_for_all(&["kind=WorkerServe", "kind=Sync", "INFO ready"]);
     stack.write("[pool.web]\ncommand = ['PROGRAM', 'worker']\nprocesses = 1\nthreads = 2\n");
     stack.signal(Signal::HUP);
     let seen = stack.wait_for(&format!("worker_exited pool=web slot=0 generation=1 pid={old}"));

@@ -75,6 +75,16 @@ impl Stack {
         }
     }
 
+    /// Waits for lines with each of these, in whatever order: two processes write them.
+    pub(crate) fn wait_for_all(&self, texts: &[&str]) {
+        let mut missing = texts.to_vec();
+        while !missing.is_empty() {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("no line with {missing:?}"));
+            missing.retain(|text| !line.contains(text));
+        }
+    }
+
     /// Waits until something holds that no line tells of.
     pub(crate) fn wait_until(&self, holds: impl Fn(&Self) -> bool) {
         let until = now() + PATIENCE;
