@@ -70,9 +70,13 @@ pub(crate) fn stop(socket: &Path, now: bool) -> Result<String, AskError> {
 
 /// Returns one snapshot: as JSON, as the fields of `mod_status`, or in short.
 pub(crate) fn status(socket: &Path, json: bool, auto: bool) -> Result<String, AskError> {
-    let target = if auto { "/status?auto" } else { "/status?json" };
+    let target = match (json, auto) {
+        (_, true) => "/status?auto",
+        (true, false) => "/status?json",
+        (false, false) => "/status?text",
+    };
     let (answer, _supervisor) = ask(socket, Method::GET, target, String::new())?;
-    if json || auto { Ok(answer) } else { Ok(summary(&parse(&answer)?)) }
+    Ok(answer)
 }
 
 /// Sends one request. Returns the answer, and the supervisor's process.
@@ -158,54 +162,9 @@ fn wait_for_exit(process: &OwnedFd) {
     }
 }
 
-/// A few lines for a person, from the JSON of the status page.
-fn summary(status: &Value) -> String {
-    let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    let mut lines = vec![format!(
-        "connections: {} open of {}; requests: {} in flight, {} in total",
-        number("/connections/open"),
-        number("/connections/max"),
-        number("/requests/in_flight"),
-        number("/requests/total"),
-    )];
-    if let Some(error) = status.pointer("/server/config_error").and_then(Value::as_str) {
-        lines.push(format!("the last reload failed: {error}"));
-    }
-    let pools = status.get("pools").and_then(Value::as_object);
-    for (name, pool) in pools.into_iter().flatten() {
-        let number = |key: &str| pool.get(key).and_then(Value::as_u64).unwrap_or(0);
-        let state = pool.get("state").and_then(Value::as_str).unwrap_or("unknown");
-        lines.push(format!(
-            "pool {name}: {state}, {} of {} workers ready, {} of {} busy, {} queued",
-            number("ready"),
-            number("processes"),
-            number("busy"),
-            number("capacity"),
-            number("queued"),
-        ));
-    }
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_summary_has_a_line_for_the_server_and_one_for_each_pool() {
-        let status = serde_json::json!({
-            "server": { "config_error": "a.toml:1:1: no" },
-            "connections": { "open": 3, "max": 10000 },
-            "requests": { "in_flight": 1, "total": 9 },
-            "pools": { "web": {
-                "state": "ok", "ready": 2, "processes": 2, "busy": 1, "capacity": 30, "queued": 0,
-            } },
-        });
-        let expected = "connections: 3 open of 10000; requests: 1 in flight, 9 in total\n\
-                        the last reload failed: a.toml:1:1: no\n\
-                        pool web: ok, 2 of 2 workers ready, 1 of 30 busy, 0 queued";
-        assert_eq!(summary(&status), expected);
-    }
 
     #[test]
     fn a_socket_that_nobody_listens_on_is_told_with_its_path() {

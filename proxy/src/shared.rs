@@ -105,13 +105,14 @@ impl RequestIds {
     pub(crate) fn new() -> Self {
         use std::hash::{BuildHasher as _, RandomState};
         let prefix = RandomState::new().hash_one((std::process::id(), clock::unix_now()));
-        Self { prefix, next: AtomicU64::new(1) }
+        // 48 random bits are enough beside the counter, and twenty characters fit a log line.
+        Self { prefix: prefix >> 16, next: AtomicU64::new(1) }
     }
 
     /// The next id.
     pub(crate) fn next(&self) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}{number:08x}", self.prefix)
+        format!("{:012x}{number:08x}", self.prefix)
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) async fn answer(
         ("text/plain; version=0.0.4; charset=utf-8", ostler_status::prometheus(&snapshot))
     } else if options.is_auto {
         ("text/plain; charset=ISO-8859-1", ostler_status::auto(&snapshot))
+    } else if options.is_text {
+        ("text/plain; charset=utf-8", ostler_status::text(&snapshot))
     } else if options.is_json {
         ("application/json", ostler_status::json(&snapshot))
     } else {
@@ -99,6 +101,8 @@ pub(crate) async fn answer(
 struct Options {
     is_auto: bool,
     is_json: bool,
+    /// One screen for a terminal: what `ostler status` prints.
+    is_text: bool,
     html: HtmlOptions,
 }
 
@@ -108,12 +112,14 @@ impl Options {
         let mut words = query.trim_start_matches('?').split(['&', ';']);
         let accepts = request.head.value("accept").unwrap_or_default();
         let is_json = memchr::memmem::find(accepts, b"application/json").is_some();
-        let mut options = Self { is_auto: false, is_json, html: HtmlOptions::default() };
+        let html = HtmlOptions::default();
+        let mut options = Self { is_auto: false, is_json, is_text: false, html };
         words.by_ref().for_each(|word| {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             match name {
                 "auto" => options.is_auto = true,
                 "json" => options.is_json = true,
+                "text" => options.is_text = true,
                 "notable" => options.html.notable = true,
                 // Without a number, mod_status refreshes every second.
                 "refresh" => options.html.refresh = Some(value.parse().unwrap_or(1).max(1)),
