@@ -182,3 +182,31 @@ impl RequestBody {
         if bytes < least { Err(BodyError::Timeout) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_time_spent_waiting_for_the_client_counts_against_its_rate() {
+        let body = |min_rate| {
+            let limits = BodyLimits { size: 1_000_000, idle: Duration::from_secs(20), min_rate };
+            RequestBody::new(Framing::Length(1_000_000), limits, false)
+        };
+        let mut slow = body(500);
+        assert!(slow.check_rate(Duration::from_secs(9), 4_000).is_ok(), "not a whole window yet");
+        assert!(slow.check_rate(Duration::from_secs(1), 900).is_err(), "490 bytes a second");
+        let mut steady = body(500);
+        assert!(steady.check_rate(Duration::from_secs(10), 5_000).is_ok());
+        assert!(steady.check_rate(Duration::from_secs(10), 4_999).is_err(), "each window counts");
+        assert!(body(0).check_rate(Duration::from_secs(60), 1).is_ok(), "no minimum");
+    }
+
+    #[test]
+    fn a_stated_length_beyond_the_limit_is_refused_before_anything_is_read() {
+        let limits = BodyLimits { size: u64::MAX, idle: Duration::from_secs(20), min_rate: 0 };
+        let mut body = RequestBody::new(Framing::Length(11), limits, false);
+        assert!(body.limit(11).is_ok());
+        assert!(matches!(body.limit(10), Err(BodyError::TooLarge)));
+    }
+}
