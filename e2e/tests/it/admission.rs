@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use ostler_e2e::client::request;
-use ostler_e2e::{Client, Load, Plan, Stack};
+use ostler_e2e::{Load, Plan, Stack};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use crate::ask;
 
 /// One thread, and room for as many waiting requests as the test says.
 fn one_thread(queue: u32) -> Plan {
@@ -94,7 +95,8 @@ async fn a_client_that_leaves_the_queue_gives_up_its_place() {
     let leaving = ask(&stack, "/head").await;
     until(&stack, 1, 1).await;
     drop(leaving);
-    assert_eq!(until(&stack, 1, 0).await["left_total"], 1);
+    let pools = stack.until_pool("probe", |p| p["queued"] == 0 && p["left_total"] == 1).await;
+    assert_eq!(pools["probe"]["busy"], 1);
 
     let mut next = ask(&stack, "/head").await;
     until(&stack, 1, 1).await;
@@ -208,13 +210,6 @@ async fn pools_do_not_wait_for_each_other() {
     until(&stack, 1, 1).await;
     assert_eq!(held.response().await.status, 200);
     assert_eq!(queued.response().await.status, 200);
-}
-
-/// Sends a GET on a connection of its own, and does not wait for the answer.
-async fn ask(stack: &Stack, path: &str) -> Client {
-    let mut client = stack.connect().await;
-    client.send(request("GET", path)).await;
-    client
 }
 
 /// Waits until so many requests run and so many wait; returns the pool.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use ostler_e2e::client::request;
 use ostler_e2e::stack::{number, ostler_alone};
-use ostler_e2e::{Client, Plan, Stack};
+use ostler_e2e::{Plan, Stack};
 use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 use tokio::time::Instant;
+
+use crate::ask;
 
 #[tokio::test]
 async fn health_is_lame_for_the_shutdown_delay_while_requests_are_served() {
@@ -156,10 +157,4 @@ async fn nothing_runs_as_root_unless_that_is_asked_for() {
     let refused = Plan::bare().file("ostler.toml", text).command(&["run"]).await;
     assert_eq!(refused.code, Some(78), "{refused:?}");
     assert!(refused.stderr.contains("user"), "{}", refused.stderr);
-}
-
-async fn ask(stack: &Stack, path: &str) -> Client {
-    let mut client = stack.connect().await;
-    client.send(request("GET", path)).await;
-    client
 }

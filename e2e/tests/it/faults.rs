@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use ostler_e2e::client::{ReadError, request};
+use ostler_e2e::client::ReadError;
 use ostler_e2e::stack::{example, number, pids};
-use ostler_e2e::{Client, DEADLINE, Load, POLL, Plan, Stack, process};
+use ostler_e2e::{DEADLINE, Load, POLL, Plan, Stack, process};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval};
+
+use crate::ask;
 
 /// A pool that never gets ready beside the probe, at `/never`.
 const NEVER: &str = r#"
@@ -269,12 +271,6 @@ while True:
     let response = stack.get("/").await;
     assert_eq!(response.status, 503, "{response:?}");
     stack.until_pool("probe", |pool| pool["recycles_total"]["start-timeout"] != 0).await;
-}
-
-async fn ask(stack: &Stack, path: &str) -> Client {
-    let mut client = stack.connect().await;
-    client.send(request("GET", path)).await;
-    client
 }
 
 #[track_caller]

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use ostler_e2e::client::request;
 use ostler_e2e::stack::target_folder;
-use ostler_e2e::{Client, Load, Plan, Stack};
+use ostler_e2e::{Load, Plan};
 use rustix::process::Signal;
+
+use crate::ask;
 
 /// The release that the tests install.
 const GUNICORN: &str = "gunicorn==27.0.1";
@@ -18,7 +20,8 @@ const THREADS: u64 = 3;
 
 /// `/echo` gives the body back, `/sleep/MS` takes a while, `/meet` answers when as many requests
 /// as threads are in it at one time, all else tells what the application saw.
-const APPLICATION: &str = r#"
+const APPLICATION: &str = concat!(
+    r#"
 import os
 import threading
 import time
@@ -31,7 +34,9 @@ def application(environ, start_response):
     if path == "/meet":
         meeting.wait(timeout=5)
     if path.startswith("/sleep/"):
-        time.sleep(int(path.removeprefix("/sleep/")) / 1000)
+"#,
+    // As long as the test asks for: it stands for work, and no test waits by it.
+    r#"        time.sleep(int(path.removeprefix("/sleep/")) / 1000)
     if path == "/echo":
         body = environ["wsgi.input"].read()
     else:
@@ -41,7 +46,8 @@ def application(environ, start_response):
         body = "\n".join(told).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
-"#;
+"#
+);
 
 #[tokio::test]
 async fn gunicorn_serves_requests() {
@@ -148,12 +154,6 @@ fn gunicorn() -> Plan {
          route = [{{ path = '/', pool = 'wsgi' }}]",
         program.display()
     ))
-}
-
-async fn ask(stack: &Stack, path: &str) -> Client {
-    let mut client = stack.connect().await;
-    client.send(request("GET", path)).await;
-    client
 }
 
 /// The virtual environment with gunicorn in it, made once, by whichever test comes first.

@@ -102,7 +102,8 @@ async fn a_body_that_stops_coming_gets_408() {
     response.expect_reason(408, "body-timeout");
     assert!(response.closes(), "{response:?}");
     client.closed().await;
-    assert_eq!(stack.status().await["pools"]["probe"]["workers"][0]["requests_total"], 0);
+    let status = stack.until(|status| status["requests"]["total"] == 1).await;
+    assert_eq!(status["pools"]["probe"]["workers"][0]["requests_total"], 0);
 }
 
 #[tokio::test]

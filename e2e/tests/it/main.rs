@@ -2,6 +2,10 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test tells of a failure by panicking")]
 
+use ostler_e2e::client::request;
+use ostler_e2e::{Client, Stack};
+
+mod access_log;
 mod admission;
 mod cases;
 mod commands;
@@ -9,6 +13,18 @@ mod faults;
 mod gunicorn;
 mod keepalive;
 mod life;
+mod metrics;
+mod operators;
 mod origins;
+mod reload;
+mod retries;
 mod serving;
 mod status;
+mod tls_origins;
+
+/// Sends a GET on a connection of its own, and does not wait for the answer.
+async fn ask(stack: &Stack, path: &str) -> Client {
+    let mut client = stack.connect().await;
+    client.send(request("GET", path)).await;
+    client
+}

@@ -64,6 +64,7 @@ async fn agree() -> Outcome {
             received = channel.recv::<ToProxy>() => received?,
             _ = term.recv() => {
                 drop(channel);
+                // Longer than it takes to see that the channel has closed: it ends after that.
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 return Err("told to end".into());
             }
