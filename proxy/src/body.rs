@@ -199,7 +199,7 @@ mod tests {
         let mut steady = body(500);
         assert!(steady.check_rate(Duration::from_secs(10), 5_000).is_ok());
         assert!(steady.check_rate(Duration::from_secs(10), 4_999).is_err(), "each window counts");
-        assert!(body(0).check_rate(Duration::from_secs(60), 1).is_ok(), "no minimum");
+        assert!(body(0).check_rate(Duration::from_mins(1), 1).is_ok(), "no minimum");
     }
 
     #[test]
