@@ -136,19 +136,22 @@ impl Outgoing<'_> {
     /// When the client left, or took nothing for `timeouts.write-idle`.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         let mut written = 0;
-        while written < self.out.len() {
-            let before = written;
-            let at = clock::now() + self.write_idle;
-            let write = self.transport.write_all(self.out, &mut written);
-            match self.deadline.run(at, write).await {
-                Ok(outcome) => outcome?,
-                Err(_elapsed) if before < written => {}
-                Err(_elapsed) => return Err(io::ErrorKind::TimedOut.into()),
+        let outcome = loop {
+            let rest = self.out.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(());
             }
-        }
+            // Anew with each write that takes something.
+            let at = clock::now() + self.write_idle;
+            match self.deadline.run(at, self.transport.write(rest)).await {
+                Ok(Ok(taken)) => written += taken,
+                Ok(Err(error)) => break Err(error),
+                Err(_elapsed) => break Err(io::ErrorKind::TimedOut.into()),
+            }
+        };
         *self.sent += written as u64;
         self.out.clear();
-        Ok(())
+        outcome
     }
 }
 

@@ -15,11 +15,10 @@ use ostler_policy::http::answer::{ClientBody, write_field, write_status_line};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use self::conditions::{Outcome, Validators};
-use crate::body::BodyError;
 use crate::clock;
 use crate::connection::{Client, Ending};
 use crate::entry::Entry;
-use crate::request::{Request, respond};
+use crate::request::{Request, left, respond};
 use crate::respond::RequestError;
 
 /// The file that stands for a directory.
@@ -180,8 +179,11 @@ async fn send(
     request.to_client(ClientBody::AsStated, &date).write_framing(out);
     out.extend_from_slice(b"\r\n");
     let length = if request.is_head() { 0 } else { part.length };
-    let is_whole = send_bytes(client, file, part.start, length).await?;
-    Ok(if is_whole { request.ending() } else { Ending::Abort })
+    Ok(match send_bytes(client, file, part.start, length).await {
+        Ok(true) => request.ending(),
+        Ok(false) => Ending::Abort,
+        Err(_left) => left(entry),
+    })
 }
 
 /// Sends the head that is waiting, and a part of a file. False when the file shrank meanwhile.
@@ -190,7 +192,7 @@ async fn send_bytes(
     file: &File,
     start: u64,
     length: u64,
-) -> Result<bool, RequestError> {
+) -> io::Result<bool> {
     let mut at = start;
     let end = start.saturating_add(length);
     loop {
@@ -201,7 +203,7 @@ async fn send_bytes(
         let count = file.read_at(room, at).unwrap_or(0);
         client.out.truncate(filled + count);
         at += count as u64;
-        client.flush().await.map_err(|error| BodyError::Left(Some(error)))?;
+        client.flush().await?;
         if count == 0 || at == end {
             return Ok(at == end);
         }

@@ -20,11 +20,12 @@ use ostler_policy::route::{NoRoute, Route};
 use ostler_segment::counter::Server as Counter;
 use ostler_supervisor::message::ListenerRole;
 
-use crate::body::{BodyError, BodyLimits, RequestBody};
+use crate::body::{BodyLimits, RequestBody};
 use crate::clock;
 use crate::connection::{Client, Ending};
 use crate::entry::Entry;
 use crate::live::{LiveConfig, Origin};
+use crate::reason::Reason;
 use crate::respond::{self, RequestError, Telling};
 use crate::shared::{Activity, Phase, Shared};
 use crate::{directory, status};
@@ -308,10 +309,13 @@ pub(crate) async fn respond(
     if !request.is_head() {
         out.extend_from_slice(body);
     }
-    match client.flush().await {
-        Ok(()) => Ok(request.ending()),
-        Err(error) => Err(BodyError::Left(Some(error)).into()),
-    }
+    Ok(if client.flush().await.is_ok() { request.ending() } else { left(entry) })
+}
+
+/// Notes that the client left, or takes nothing, in the middle of an answer of our own.
+pub(crate) fn left(entry: &mut Entry) -> Ending {
+    entry.reason = Some(Reason::ClientLeft);
+    Ending::Abort
 }
 
 /// Tells the client of an error, as long as it can be told.
@@ -324,7 +328,8 @@ async fn fail(
     let closes = respond::closes(error) || request.closes();
     let is_told = tell(client, request.live, Some(request.head), entry, (error, closes)).await;
     match (is_told, closes) {
-        (false, _) => Ending::Close(Counter::ClosedClient),
+        // What was sent of an answer, if anything, is not to look like all of it.
+        (false, _) => Ending::Abort,
         (true, true) if respond::closes(error) || !request.body.is_complete() => Ending::Linger,
         (true, _) => request.ending(),
     }

@@ -69,17 +69,15 @@ impl Transport {
         }
     }
 
-    /// Writes all of `bytes`, counting what was taken in `written`.
-    pub(crate) async fn write_all(&self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
-        while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
-            match self.try_write(rest) {
+    /// Writes some of `bytes`, which are not empty; returns how many were taken.
+    pub(crate) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.try_write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(taken) => *written = written.saturating_add(taken),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
-                Err(error) => return Err(error),
+                outcome => return outcome,
             }
         }
-        Ok(())
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {

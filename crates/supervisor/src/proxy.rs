@@ -22,6 +22,10 @@ use crate::spawn::{self, Equipment, Inherited, THIS_PROGRAM};
 use crate::stub::Plan;
 use crate::tasks::Tasks;
 
+/// The longest pause before another proxy process: nobody is served meanwhile, and one attempt a
+/// second costs nothing.
+const MAX_DELAY: Duration = Duration::from_secs(1);
+
 /// From start to the first `ConfigApplied`. Nothing it does then waits for anybody else.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -177,7 +181,7 @@ impl Proxy {
     /// Notes that a process could not be started, or ended; a first time costs no delay.
     pub(crate) fn failed(&mut self, now: Instant, is_settled: bool) {
         self.failures = if is_settled { 0 } else { self.failures.saturating_add(1) };
-        self.retry_at = now + delay_after(self.failures.saturating_sub(1));
+        self.retry_at = now + delay_after(self.failures.saturating_sub(1)).min(MAX_DELAY);
     }
 
     /// Returns when something is to be done about the process: start it, or give it up.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ostler_e2e::client::request;
+use ostler_e2e::client::{ReadError, request};
 use ostler_e2e::{Client, DEADLINE, POLL, Plan, Stack};
 use tokio::time::{Instant, interval};
 
@@ -163,4 +163,20 @@ async fn dribble_until_408(client: &mut Client) {
     assert!(response.closes(), "{response:?}");
     assert!(Duration::from_millis(950) < began.elapsed(), "{:?}", began.elapsed());
     client.closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off_and_its_thread_is_free_again() {
+    let stack = Stack::start("timeouts.write-idle = '700ms'\npool.probe.threads = 1").await;
+    // More than any socket's buffers hold.
+    let mut stalled = crate::ask(&stack, "/bytes/60000000").await;
+    let begun = Instant::now();
+    stack.until_pool("probe", |pool| pool["busy"] == 1).await;
+    stack.until_pool("probe", |pool| pool["busy"] == 0).await;
+    assert!(Duration::from_millis(700) <= begun.elapsed(), "{:?}", begun.elapsed());
+    let error = stalled.try_response("GET").await.unwrap_err();
+    assert!(matches!(error, ReadError::Truncated(_) | ReadError::Broken(_)), "{error}");
+    assert_eq!(stack.get("/").await.status, 200);
+    let access = stack.stop().await.access;
+    assert!(access.contains(" 200 ") && access.contains(" reason=client-left "), "{access}");
 }
