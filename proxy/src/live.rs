@@ -12,7 +12,7 @@ use ostler_policy::route::Routes;
 
 use crate::directory::Directory;
 use crate::link::{HttpLink, Link};
-use crate::origin::ServersOrigin;
+use crate::origin::{ServerPages, ServersOrigin};
 use crate::pool::Pool;
 
 /// One configuration, ready to serve.
@@ -45,6 +45,13 @@ pub(crate) enum Origin {
     Directory(Arc<Directory>),
 }
 
+/// What the supervisor has told of, for configurations to name.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) pools: BTreeMap<String, Arc<Pool>>,
+    pub(crate) servers: ServerPages,
+}
+
 /// Why a configuration cannot be put in force.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildError {
@@ -59,13 +66,13 @@ pub(crate) enum BuildError {
         #[source]
         source: std::io::Error,
     },
-    /// An origin has nobody to ask.
-    #[error("origin `{0}` has no servers")]
+    /// An origin has nobody to ask, or the supervisor has not told of its servers.
+    #[error("origin `{0}` has no servers that are known")]
     NoServers(String),
 }
 
 impl LiveConfig {
-    /// Builds what serves `config`, with the pools that are known; `before` is what it replaces.
+    /// Builds what serves `config`, with what is known; `before` is what it replaces.
     ///
     /// # Errors
     ///
@@ -73,7 +80,7 @@ impl LiveConfig {
     pub(crate) fn build(
         config: Config,
         (version, loaded): (u64, Duration),
-        known_pools: &BTreeMap<String, Arc<Pool>>,
+        known: &Known,
         before: Option<&Self>,
     ) -> Result<Self, BuildError> {
         let routes = config
@@ -86,8 +93,8 @@ impl LiveConfig {
             fields: config.limits.head_fields.min(MAX_FIELDS),
             target_bytes: whole(config.limits.target_size.0),
         };
-        let pools = pools(&config, known_pools)?;
-        let origins = origins(&config, before)?;
+        let pools = pools(&config, &known.pools)?;
+        let origins = origins(&config, &known.servers, before)?;
         Ok(Self { config, version, loaded, head_limits, routes, pools, origins })
     }
 
@@ -117,6 +124,7 @@ fn pools(
 /// An origin with servers that has not changed is kept, with what is known of its servers.
 fn origins(
     config: &Config,
+    pages: &ServerPages,
     before: Option<&LiveConfig>,
 ) -> Result<BTreeMap<String, Origin>, BuildError> {
     let build = |(name, origin): (&String, &ostler_conf::OriginConfig)| {
@@ -136,7 +144,7 @@ fn origins(
                 Origin::Directory(Arc::new(opened))
             }
             kind @ OriginKind::Servers { .. } => {
-                let servers = ServersOrigin::build(name, kind);
+                let servers = ServersOrigin::build(name, kind, pages);
                 Origin::Servers(Arc::new(
                     servers.ok_or_else(|| BuildError::NoServers(name.clone()))?,
                 ))

@@ -8,13 +8,15 @@
 mod app;
 mod resolve;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;
 
 use ostler_conf::{OriginHost, OriginKind, ServerUrl};
+use ostler_segment::CounterPage;
 use pingora_core::apps::HttpServerApp as _;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::configuration::ServerConf;
@@ -59,13 +61,16 @@ impl fmt::Debug for ServersOrigin {
     }
 }
 
+/// The counters of origins' servers, by origin and URL.
+pub(crate) type ServerPages = BTreeMap<(String, String), Arc<CounterPage>>;
+
 /// One server of an origin.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) url: ServerUrl,
     pub(crate) in_flight: AtomicI64,
-    pub(crate) requests_total: AtomicU64,
-    pub(crate) errors_total: AtomicU64,
+    /// Outlive this process.
+    pub(crate) counters: Arc<CounterPage>,
     /// Whether the last attempt to reach it failed.
     pub(crate) is_failing: AtomicBool,
 }
@@ -110,8 +115,9 @@ struct Call {
 }
 
 impl ServersOrigin {
-    /// Builds an origin from its configuration; `None` for a directory.
-    pub(crate) fn build(name: &str, kind: &OriginKind) -> Option<Self> {
+    /// Builds an origin from its configuration; `None` for a directory, and when a server's
+    /// counters are not known.
+    pub(crate) fn build(name: &str, kind: &OriginKind, pages: &ServerPages) -> Option<Self> {
         let OriginKind::Servers {
             servers,
             host,
@@ -130,10 +136,15 @@ impl ServersOrigin {
             max_retries: 1 + *retries as usize,
             ..ServerConf::default()
         };
+        let with_counters = servers.iter().map(|url| {
+            let counters = pages.get(&(name.to_owned(), url.to_string()))?;
+            Some(Server::new(url.clone(), Arc::clone(counters)))
+        });
+        let with_counters: Option<Vec<Server>> = with_counters.collect();
         let (running, shutdown) = watch::channel(false);
         Some(Self {
             name: name.to_owned(),
-            servers: servers.iter().cloned().map(Server::new).collect(),
+            servers: with_counters?,
             host: host.clone(),
             connect_timeout: *connect_timeout,
             idle: *response_timeout,
@@ -181,13 +192,7 @@ impl ServersOrigin {
 }
 
 impl Server {
-    fn new(url: ServerUrl) -> Self {
-        Self {
-            url,
-            in_flight: AtomicI64::new(0),
-            requests_total: AtomicU64::new(0),
-            errors_total: AtomicU64::new(0),
-            is_failing: AtomicBool::new(false),
-        }
+    fn new(url: ServerUrl, counters: Arc<CounterPage>) -> Self {
+        Self { url, in_flight: AtomicI64::new(0), counters, is_failing: AtomicBool::new(false) }
     }
 }

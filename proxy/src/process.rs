@@ -5,7 +5,6 @@
 mod apply;
 mod warm_up;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
@@ -23,7 +22,7 @@ use self::apply::{Applied, ListenerSockets};
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::event_loop::EventLoop;
-use crate::live::{BuildError, LiveConfig};
+use crate::live::{BuildError, Known, LiveConfig};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
 use crate::pool::{Pool, Standing, Worker};
@@ -107,7 +106,7 @@ struct Process {
     supervisor: Supervisor,
     counters: Option<CounterPage>,
     access_log: Option<OwnedFd>,
-    pools: BTreeMap<String, Arc<Pool>>,
+    known: Known,
     sockets: ListenerSockets,
     is_draining: bool,
 }
@@ -144,7 +143,7 @@ impl Process {
             supervisor: Supervisor { pid: supervisor_pid, started, incarnation },
             counters: Some(counters),
             access_log: None,
-            pools: BTreeMap::new(),
+            known: Known::default(),
             sockets: ListenerSockets::default(),
             is_draining: false,
         })
@@ -161,7 +160,11 @@ impl Process {
             ToProxy::Pool { name } => {
                 let counters = CounterPage::map(only(descriptors)?.as_fd())?;
                 let pool = Pool::new(name.clone(), counters, self.supervisor.incarnation);
-                self.pools.entry(name).or_insert_with(|| Arc::new(pool));
+                self.known.pools.entry(name).or_insert_with(|| Arc::new(pool));
+            }
+            ToProxy::OriginServer { origin, url } => {
+                let counters = CounterPage::map(only(descriptors)?.as_fd())?;
+                self.known.servers.insert((origin, url), Arc::new(counters));
             }
             ToProxy::Listener { name, address, configured, role } => {
                 self.sockets.add(name, (address, configured), role, descriptors);
@@ -236,7 +239,7 @@ impl Process {
         let live = match &self.running {
             Some(running) => {
                 let (shared, before) = (&running.shared, running.shared.live.load_full());
-                match LiveConfig::build(config, times, &self.pools, Some(&before)) {
+                match LiveConfig::build(config, times, &self.known, Some(&before)) {
                     Ok(live) => {
                         shared.places.resize(live.config.server.max_connections);
                         Arc::new(live)
@@ -244,7 +247,7 @@ impl Process {
                     Err(error) => return Ok(Err(told(&error))),
                 }
             }
-            None => match LiveConfig::build(config, times, &self.pools, None) {
+            None => match LiveConfig::build(config, times, &self.known, None) {
                 Ok(live) => self.start(Arc::new(live))?,
                 Err(error) => return Ok(Err(told(&error))),
             },
@@ -299,7 +302,7 @@ impl Process {
     }
 
     fn add_worker(&self, (id, pid): (WorkerId, u32), socket: std::path::PathBuf, segment: Segment) {
-        let Some(pool) = self.pools.get(&id.pool) else {
+        let Some(pool) = self.known.pools.get(&id.pool) else {
             tracing::error!(pool = %id.pool, "worker_of_unknown_pool");
             return;
         };
@@ -322,7 +325,7 @@ impl Process {
     }
 
     fn worker(&self, id: &WorkerId) -> Option<(Arc<Pool>, Arc<Worker>)> {
-        let pool = self.pools.get(&id.pool)?;
+        let pool = self.known.pools.get(&id.pool)?;
         let worker = pool.worker(id.slot, id.generation)?;
         Some((Arc::clone(pool), worker))
     }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use ostler_conf::PoolConfig;
-use ostler_segment::counter::{Pool as PoolCounter, Server as Counter};
+use ostler_segment::counter::{
+    OriginServer as ServerCounter, Pool as PoolCounter, Server as Counter,
+};
 use ostler_segment::{CounterPage, Row, RowState};
 use ostler_status as status;
 use ostler_status::UnixTime;
@@ -269,8 +271,8 @@ fn origin(origin: &Origin) -> status::Origin {
             since: None,
             reason: is_failing.then(|| "the last request to it failed".to_owned()),
             in_flight: read(&server.in_flight),
-            requests_total: server.requests_total.load(Ordering::Relaxed),
-            errors_total: server.errors_total.load(Ordering::Relaxed),
+            requests_total: server.counters.get(ServerCounter::RequestsTotal),
+            errors_total: server.counters.get(ServerCounter::ErrorsTotal),
         }
     });
     status::Origin { servers: servers.collect(), cache: None }

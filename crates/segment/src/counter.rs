@@ -129,6 +129,16 @@ counters! {
     }
 }
 
+counters! {
+    /// Counters of one server of an origin.
+    OriginServer {
+        /// Requests sent to it.
+        RequestsTotal = "requests",
+        /// Requests that it did not answer as it should.
+        ErrorsTotal = "errors",
+    }
+}
+
 impl Pool {
     /// Why requests were shed, and what the status page calls it.
     pub const SHED: [(Self, &str); 4] = [

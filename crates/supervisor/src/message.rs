@@ -60,6 +60,13 @@ pub enum ToProxy {
         /// Name of the pool.
         name: String,
     },
+    /// A server of an origin, before each `Config` that names it. Descriptor: its counter page.
+    OriginServer {
+        /// Name of the origin.
+        origin: String,
+        /// The server's URL, as configured.
+        url: String,
+    },
     /// A listener, before the first `Config` that names it. Descriptors: one socket for each of
     /// the server's threads, or one socket where `role` is `Status`.
     Listener {

@@ -1,17 +1,20 @@
 //! The counter pages, which outlive every proxy process, so that no counter ever goes back.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use ostler_segment::counter::{Pool, Server};
+use ostler_segment::counter::{OriginServer, Pool, Server};
 use ostler_segment::{CounterPage, SegmentError};
 
-/// The page of the server and one of each pool there ever was.
+/// The page of the server, and one of each pool and each origin's server there ever was.
 #[derive(Debug)]
 pub(crate) struct Pages {
     server: OwnedFd,
     pools: BTreeMap<String, PoolPage>,
+    /// By origin and URL.
+    origin_servers: BTreeMap<(String, String), OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -23,7 +26,11 @@ struct PoolPage {
 impl Pages {
     /// Makes the server's page.
     pub(crate) fn new() -> Result<Self, SegmentError> {
-        Ok(Self { server: CounterPage::create(Server::PAGE)?, pools: BTreeMap::new() })
+        Ok(Self {
+            server: CounterPage::create(Server::PAGE)?,
+            pools: BTreeMap::new(),
+            origin_servers: BTreeMap::new(),
+        })
     }
 
     /// Returns the server's page, to be sent.
@@ -45,6 +52,25 @@ impl Pages {
     pub(crate) fn pool(&self, name: &str) -> io::Result<OwnedFd> {
         let page = self.pools.get(name).ok_or(io::ErrorKind::NotFound)?;
         page.memory.try_clone()
+    }
+
+    /// Makes the page of an origin's server where it is missing.
+    pub(crate) fn add_origin_server(
+        &mut self,
+        origin: &str,
+        url: &str,
+    ) -> Result<(), SegmentError> {
+        let key = (origin.to_owned(), url.to_owned());
+        if let Entry::Vacant(missing) = self.origin_servers.entry(key) {
+            missing.insert(CounterPage::create(OriginServer::COUNT)?);
+        }
+        Ok(())
+    }
+
+    /// Returns the page of an origin's server, to be sent.
+    pub(crate) fn origin_server(&self, origin: &str, url: &str) -> io::Result<OwnedFd> {
+        let page = self.origin_servers.get(&(origin.to_owned(), url.to_owned()));
+        page.ok_or(io::ErrorKind::NotFound)?.try_clone()
     }
 
     /// Counts something about a pool.

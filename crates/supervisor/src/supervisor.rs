@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use ostler_conf::{Config, Loaded};
+use ostler_conf::{Config, Loaded, OriginConfig, OriginKind};
 use ostler_policy::worker::WorkerEvent;
 use ostler_segment::counter::Pool;
 use rustix::process::Pid;
@@ -387,6 +387,17 @@ impl Supervisor {
         Ok(())
     }
 
+    fn tell_origin(&mut self, name: &str, origin: &OriginConfig) -> Result<(), StartError> {
+        let OriginKind::Servers { servers, .. } = &origin.kind else { return Ok(()) };
+        for server in servers {
+            let (origin, url) = (name.to_owned(), server.to_string());
+            self.machinery.pages.add_origin_server(&origin, &url)?;
+            let page = self.machinery.pages.origin_server(&origin, &url)?;
+            self.machinery.proxy.tell(ToProxy::OriginServer { origin, url }, vec![page]);
+        }
+        Ok(())
+    }
+
     pub(crate) fn tell_pool(&mut self, name: &str) -> Result<(), StartError> {
         self.machinery.pages.add_pool(name)?;
         let page = self.machinery.pages.pool(name)?;
@@ -416,6 +427,7 @@ impl Supervisor {
         loaded_unix_ms: u64,
     ) -> Result<(), StartError> {
         config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
+        config.origins.iter().try_for_each(|(name, origin)| self.tell_origin(name, origin))?;
         let file = memory_file(&without_secrets(config).to_toml())?;
         self.machinery.proxy.tell(ToProxy::Config { version, loaded_unix_ms }, vec![file]);
         Ok(())

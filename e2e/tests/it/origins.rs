@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ostler_e2e::client::{ReadError, request};
 use ostler_e2e::server::Reply;
-use ostler_e2e::{Client, DEADLINE, Plan, Response, Server};
+use ostler_e2e::{Client, DEADLINE, Plan, Response, Server, process};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -409,4 +409,34 @@ impl Upload {
 fn is_whole(bytes: &[u8], last: &[u8]) -> bool {
     let chunked = [last, b"\r\n0\r\n\r\n"].concat();
     bytes.ends_with(last) || bytes.ends_with(&chunked)
+}
+
+#[tokio::test]
+async fn counters_of_servers_do_not_go_back_when_the_proxy_is_killed_or_the_origin_changed() {
+    let server = Server::start(|_| Reply::text("here")).await;
+    let mut stack = origin(&[server.address()], "").start().await;
+    let requests = |status: &Value, count: u64| {
+        status["origins"]["servers"]["servers"][0]["requests_total"] == count
+    };
+    stack.get("/").await;
+    stack.get("/").await;
+    stack.until(|status| requests(status, 2)).await;
+    let proxy = stack.proxy().await;
+    assert!(process::signal(proxy, rustix::process::Signal::KILL));
+    assert_eq!(stack.get("/").await.text(), "here");
+    let status = stack.until(|status| requests(status, 3)).await;
+    assert_ne!(status["server"]["proxy"]["pid"], proxy);
+
+    stack
+        .reload(&format!(
+            "[origin.servers]
+         servers = ['http://{}']
+         retries = 0
+         [[site]]
+         route = [{{ path = '/', origin = 'servers' }}]",
+            server.address()
+        ))
+        .await;
+    assert_eq!(stack.get("/").await.text(), "here");
+    stack.until(|status| requests(status, 4)).await;
 }

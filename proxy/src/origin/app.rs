@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
+use ostler_segment::counter::OriginServer as Counter;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -50,7 +51,7 @@ impl Carried {
             server.in_flight.fetch_sub(1, Ordering::Relaxed);
             server.is_failing.store(failed, Ordering::Relaxed);
             if failed {
-                server.errors_total.fetch_add(1, Ordering::Relaxed);
+                server.counters.add(Counter::ErrorsTotal, 1);
             }
         }
         self.server = None;
@@ -117,7 +118,7 @@ impl ProxyHttp for OriginApp {
         let (peer, index) = carried.choose()?;
         carried.server = Some(index);
         if let Some(server) = carried.server() {
-            server.requests_total.fetch_add(1, Ordering::Relaxed);
+            server.counters.add(Counter::RequestsTotal, 1);
             server.in_flight.fetch_add(1, Ordering::Relaxed);
         }
         Ok(Box::new(peer))
