@@ -37,6 +37,7 @@ mod stop;
 mod supervisor;
 mod systemd;
 mod tasks;
+mod tell;
 mod worker_process;
 mod worker_set;
 mod workers;
