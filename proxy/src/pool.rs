@@ -211,7 +211,7 @@ impl Pool {
         shed.map_or(Ok(()), |shed| Err(self.count(shed.into())))
     }
 
-    /// Waits for a permit: first come, first served, for `queue_timeout` at the longest.
+    /// Waits for a permit: first come, first served, until `queue_timeout` after it `arrived`.
     ///
     /// # Errors
     ///
@@ -219,9 +219,9 @@ impl Pool {
     pub(crate) async fn admit(
         self: &Arc<Self>,
         client: &mut Client<'_>,
+        arrived: Instant,
         queue_timeout: Duration,
     ) -> Result<Permit, NotAdmitted> {
-        let arrived = clock::now();
         loop {
             let place = self.find_place(client, arrived, queue_timeout).await;
             let place = place.map_err(|refused| self.count(refused))?;

@@ -69,10 +69,13 @@ async fn hand_over(
     let mut failure = io::Error::from(io::ErrorKind::NotConnected);
     for _ in 0..TRIES {
         let arrived = clock::now();
-        let admitted = target.pool.admit(client, target.queue_timeout).await;
-        let waited = clock::now().saturating_duration_since(arrived);
-        entry.queued = entry.queued.saturating_add(waited);
-        let mut permit = admitted.map_err(RequestError::NotAdmitted)?;
+        let admitted = target.pool.admit(client, arrived, target.queue_timeout).await;
+        let mut permit = admitted.map_err(|refused| {
+            let waited = clock::now().saturating_duration_since(arrived);
+            entry.queued = entry.queued.saturating_add(waited);
+            RequestError::NotAdmitted(refused)
+        })?;
+        entry.queued = entry.queued.saturating_add(permit.queued);
         permit.start(&Summary {
             id: &entry.id,
             method: request.head.method(),
