@@ -7,16 +7,18 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::runtime::Handle;
 
+use crate::ring::Upload;
+
 /// Largest body that is complete before the application is called: the default of the proxy's
 /// `body-in-memory`, below which a body comes from it in one go.
-const COMPLETE_BYTES: u64 = 64 * 1024;
+pub(crate) const COMPLETE_BYTES: u64 = 64 * 1024;
 
 /// The body of a request.
 ///
@@ -26,7 +28,17 @@ pub struct Body(Inner);
 
 enum Inner {
     Complete(Bytes),
-    Streamed { rest: Bytes, incoming: Incoming, runtime: Handle },
+    Streamed {
+        rest: Bytes,
+        incoming: Incoming,
+        runtime: Handle,
+    },
+    /// Over the ring link; how much is left beside `rest`, where that is known.
+    Uploaded {
+        rest: Bytes,
+        left: Option<u64>,
+        upload: Upload,
+    },
 }
 
 impl Body {
@@ -42,6 +54,11 @@ impl Body {
                 Ok(Self(Inner::Streamed { rest: Bytes::new(), incoming, runtime }))
             }
         }
+    }
+
+    /// A body over the ring link of which `rest` has come.
+    pub(crate) fn uploaded(rest: Bytes, left: Option<u64>, upload: Upload) -> Self {
+        Self(Inner::Uploaded { rest, left, upload })
     }
 
     /// Length in bytes, where the request says it. After some was read: what is left.
@@ -76,6 +93,13 @@ impl Read for Body {
                 }
                 rest
             }
+            Inner::Uploaded { rest, left, upload } => {
+                if rest.is_empty() && !buffer.is_empty() {
+                    *rest = upload.read()?;
+                    count_down(left, rest.len());
+                }
+                rest
+            }
         };
         let count = bytes.len().min(buffer.len());
         bytes.copy_to_slice(&mut buffer[..count]);
@@ -97,7 +121,12 @@ impl hyper::body::Body for Body {
                 let polled = Pin::new(incoming).poll_frame(context);
                 return polled.map(|frame| frame.map(|frame| frame.map_err(broken)));
             }
-            Inner::Streamed { rest, .. } => rest,
+            Inner::Uploaded { rest, left, upload } if rest.is_empty() => {
+                let piece = ready!(upload.poll_piece(context))?;
+                count_down(left, piece.len());
+                return Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))));
+            }
+            Inner::Streamed { rest, .. } | Inner::Uploaded { rest, .. } => rest,
         };
         let bytes = std::mem::take(bytes);
         Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
@@ -107,6 +136,7 @@ impl hyper::body::Body for Body {
         match &self.0 {
             Inner::Complete(bytes) => bytes.is_empty(),
             Inner::Streamed { rest, incoming, .. } => rest.is_empty() && incoming.is_end_stream(),
+            Inner::Uploaded { rest, left, .. } => rest.is_empty() && *left == Some(0),
         }
     }
 
@@ -122,8 +152,16 @@ impl hyper::body::Body for Body {
                 }
                 sum
             }
+            Inner::Uploaded { rest, left, .. } => match left {
+                Some(left) => SizeHint::with_exact(left.saturating_add(rest.len() as u64)),
+                None => SizeHint::default(),
+            },
         }
     }
+}
+
+fn count_down(left: &mut Option<u64>, length: usize) {
+    *left = left.map(|left| left.saturating_sub(length as u64));
 }
 
 fn broken(error: hyper::Error) -> io::Error {

@@ -53,6 +53,8 @@ pub(crate) struct Environment {
     pub(crate) threads: usize,
     /// At least `threads`.
     pub(crate) concurrency: usize,
+    /// The descriptors of the ring link, if there is one.
+    pub(crate) link: Option<Vec<i32>>,
 }
 
 /// Where requests come from.
@@ -100,8 +102,21 @@ impl Environment {
             None => threads,
         };
         let socket = if inherited { Socket::Inherited } else { Socket::Bind(address(&variable)?) };
-        Ok(Self { socket, threads, concurrency })
+        // Like the socket, they are for the process that they were started for.
+        let link = if inherited { link(&variable)? } else { None };
+        Ok(Self { socket, threads, concurrency, link })
     }
+}
+
+/// Reads `OSTLER_LINK`: numbers of descriptors with commas between them.
+fn link(
+    variable: impl Fn(&'static str) -> Option<String>,
+) -> Result<Option<Vec<i32>>, EnvironmentError> {
+    let name = "OSTLER_LINK";
+    let Some(value) = variable(name) else { return Ok(None) };
+    let numbers: Result<Vec<i32>, _> = value.split(',').map(str::parse).collect();
+    let expected = "numbers of descriptors with commas between them";
+    numbers.map(Some).map_err(|_not_numbers| EnvironmentError::Invalid { name, value, expected })
 }
 
 fn number(
@@ -181,6 +196,9 @@ mod tests {
             "OSTLER_THREADS=4 OSTLER_CONCURRENCY=3",
             invalid("OSTLER_CONCURRENCY", "3", "at least OSTLER_THREADS"),
         );
+        let inherited = "LISTEN_FDS=1 LISTEN_PID=7";
+        let numbers = "numbers of descriptors with commas between them";
+        check(&format!("{inherited} OSTLER_LINK=4,x"), invalid("OSTLER_LINK", "4,x", numbers));
         check("OSTLER_LISTEN=8000", invalid("OSTLER_LISTEN", "8000", "ADDRESS:PORT or unix:PATH"));
     }
 
@@ -194,6 +212,7 @@ mod tests {
             socket,
             threads,
             concurrency,
+            link: None,
         });
         assert_eq!(Environment::read(7, variable), expected, "variables: {variables}");
     }

@@ -21,6 +21,7 @@ mod failure;
 mod listen;
 mod request;
 mod response;
+mod ring;
 mod service;
 mod threads;
 mod worker;
@@ -33,6 +34,7 @@ pub use crate::environment::EnvironmentError;
 pub use crate::listen::{AddressError, ListenAddress};
 pub use crate::request::RequestExt;
 pub use crate::response::{BodyWriter, ResponseBody};
+pub use crate::ring::RingError;
 pub use crate::worker::{RunError, Stopper, Worker};
 
 /// A request as a blocking handler gets it. Its body is a [`std::io::Read`].

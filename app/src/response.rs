@@ -14,6 +14,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use crate::body::Body;
+use crate::ring::Answer;
 
 /// Pieces that wait for the client: enough that a reader and a writer take turns without stalls.
 const WAITING_PIECES: usize = 4;
@@ -21,7 +22,7 @@ const WAITING_PIECES: usize = 4;
 /// What is gathered before a piece is sent unasked: a few of them fit a socket's buffer.
 const PIECE_BYTES: usize = 32 * 1024;
 
-type Produce = Box<dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send>;
+pub(crate) type Produce = Box<dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send>;
 
 /// The body of a response from a blocking handler.
 pub struct ResponseBody(pub(crate) Source);
@@ -127,7 +128,16 @@ impl fmt::Debug for ResponseBody {
 #[derive(Debug)]
 pub struct BodyWriter {
     gathered: BytesMut,
-    pieces: mpsc::Sender<io::Result<Bytes>>,
+    way: Way,
+}
+
+/// How a body gets to the client.
+#[derive(Debug)]
+enum Way {
+    /// To the event loop, for a connection.
+    Pieces(mpsc::Sender<io::Result<Bytes>>),
+    /// Into the answer's cell.
+    Ring(Answer),
 }
 
 impl BodyWriter {
@@ -138,20 +148,46 @@ impl BodyWriter {
     /// The client has left.
     pub fn write_piece(&mut self, piece: Bytes) -> io::Result<()> {
         self.flush()?;
-        self.send(piece)
+        self.send(&piece)
     }
 
-    fn send(&self, piece: Bytes) -> io::Result<()> {
+    /// A body that goes into a cell, behind its head.
+    pub(crate) fn into_ring(answer: Answer) -> Self {
+        Self { gathered: BytesMut::new(), way: Way::Ring(answer) }
+    }
+
+    fn send(&mut self, piece: &Bytes) -> io::Result<()> {
         if piece.is_empty() {
             return Ok(());
         }
-        self.pieces.blocking_send(Ok(piece)).map_err(|_unsent| io::ErrorKind::BrokenPipe.into())
+        match &mut self.way {
+            Way::Pieces(pieces) => pieces
+                .blocking_send(Ok(piece.clone()))
+                .map_err(|_unsent| io::ErrorKind::BrokenPipe.into()),
+            Way::Ring(answer) => {
+                answer.write_all(piece, false)?;
+                answer.flush();
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes the response.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        match &mut self.way {
+            Way::Pieces(_) => self.flush(),
+            Way::Ring(answer) => answer.write_all(&self.gathered, true),
+        }
     }
 
     /// Breaks the response off.
     pub(crate) fn abort(self, error: io::Error) {
-        // When the client has left there is nobody to tell.
-        drop(self.pieces.blocking_send(Err(error)));
+        match self.way {
+            // When the client has left there is nobody to tell.
+            Way::Pieces(pieces) => drop(pieces.blocking_send(Err(error))),
+            // An answer that is dropped before its end is broken off.
+            Way::Ring(answer) => drop(answer),
+        }
     }
 }
 
@@ -167,7 +203,7 @@ impl Write for BodyWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         let piece = self.gathered.split().freeze();
-        self.send(piece)
+        self.send(&piece)
     }
 }
 
@@ -183,7 +219,7 @@ impl Outgoing {
     /// A body that is written through the writer beside it.
     pub(crate) fn pieces() -> (BodyWriter, Self) {
         let (pieces, receiver) = mpsc::channel(WAITING_PIECES);
-        (BodyWriter { gathered: BytesMut::new(), pieces }, Self::Pieces(receiver))
+        (BodyWriter { gathered: BytesMut::new(), way: Way::Pieces(pieces) }, Self::Pieces(receiver))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Runs a tower service with a bounded number of requests in flight.
 
+mod from_ring;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -9,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
 use crate::connection::AtHalfClose;
@@ -18,7 +20,7 @@ use crate::{AnyError, Body, RunError, Worker, connection};
 
 /// Runs `worker` until drained.
 pub(crate) fn run<S, B>(
-    worker: Worker,
+    mut worker: Worker,
     threads: usize,
     concurrency: usize,
     service: S,
@@ -40,11 +42,26 @@ where
         .map_err(RunError::Start)?;
     let permits = Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)));
     runtime.block_on(async {
+        let ring =
+            worker.take_ring().map(|ring| from_ring::Loop::new(ring, threads)).transpose()?;
         let (acceptor, stop) = worker.begin()?;
+        let (end, ended) = watch::channel(false);
+        let from_ring = ring.map(|ring| ring.run(service.clone(), Arc::clone(&permits), ended));
+        let from_ring = from_ring.map(spawn);
         let answer = move |request| answer(service.clone(), Arc::clone(&permits), request);
         connection::serve(acceptor, stop, AtHalfClose::Cancel, answer).await;
+        end.send_replace(true);
+        if let Some(from_ring) = from_ring {
+            // A panic there was reported; the requests inside it broke off.
+            drop(from_ring.await);
+        }
         Ok(())
     })
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is waited for when the worker drains")]
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(task)
 }
 
 /// Answers one request when there is a permit. Never fails: an error becomes a response.

@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::environment::{Environment, Socket};
 use crate::listen::{Acceptor, Listener};
+use crate::ring::{Ring, RingError};
 use crate::{AnyError, Body, EnvironmentError, ListenAddress, Request, Response};
 use crate::{report, service, threads};
 
@@ -20,6 +22,9 @@ pub enum RunError {
     /// The environment does not describe a worker.
     #[error("the environment is not a worker's")]
     Environment(#[from] EnvironmentError),
+    /// The shared-memory link cannot be used.
+    #[error("the ring link cannot be used")]
+    Ring(#[from] RingError),
     /// The inherited socket cannot be used.
     #[error("the inherited socket cannot be used")]
     Inherit(#[source] io::Error),
@@ -64,6 +69,7 @@ pub struct Worker {
     /// Whether it is what this process is for, so that signals and readiness are about it.
     is_process: bool,
     stopper: Stopper,
+    ring: Option<Ring>,
 }
 
 /// Tells a worker to drain: to take no more, and to return when what it took is done.
@@ -104,7 +110,8 @@ impl Worker {
                 worker
             }
         };
-        let worker = Self { is_process: true, ..worker };
+        let ring = environment.link.map(|numbers| Ring::inherit(&numbers)).transpose()?;
+        let worker = Self { is_process: true, ring, ..worker };
         Ok(worker.with_threads(environment.threads).with_concurrency(environment.concurrency))
     }
 
@@ -135,7 +142,15 @@ impl Worker {
 
     fn new(listener: Listener, address: ListenAddress) -> Self {
         let stopper = Stopper(watch::Sender::new(false));
-        Self { listener, address, threads: 1, concurrency: 1, is_process: false, stopper }
+        Self {
+            listener,
+            address,
+            threads: 1,
+            concurrency: 1,
+            is_process: false,
+            stopper,
+            ring: None,
+        }
     }
 
     /// Sets the number of threads, at least 1. Raises the concurrency to it, if lower.
@@ -193,6 +208,11 @@ impl Worker {
     {
         let (threads, concurrency) = (self.threads, self.concurrency);
         service::run(self, threads, concurrency, service)
+    }
+
+    /// The ring link, for who runs the worker.
+    pub(crate) fn take_ring(&mut self) -> Option<Arc<Ring>> {
+        self.ring.take().map(Arc::new)
     }
 
     /// Enters the event loop this is called in, and reports readiness.

@@ -12,6 +12,7 @@ use ostler_supervisor::message::ListenerRole;
 use tokio::sync::mpsc;
 
 use crate::access_log;
+use crate::link;
 use crate::listener::{self, Listener, Socket};
 use crate::shared::Shared;
 
@@ -39,7 +40,11 @@ impl EventLoop {
     ///
     /// When the thread or its runtime cannot be made.
     pub(crate) fn start(shared: Arc<Shared>, number: usize, name: &str) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .on_thread_park(link::before_sleep)
+            .on_thread_unpark(link::after_sleep)
+            .enable_all()
+            .build()?;
         let (commands, received) = mpsc::channel(COMMANDS);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())

@@ -10,8 +10,11 @@ use std::time::Duration;
 use ostler_policy::http::answer::{Answer, AnswerIndex, AnswerInvalid, ToClient};
 use ostler_policy::http::body::BodyDecoder;
 use ostler_policy::http::chunked::ChunkError;
+use ostler_policy::http::framing::Framing;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
+
+use crate::link::{RingExchange, RingReceiving, RingSending};
 
 /// Room for an answer that is read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -57,6 +60,8 @@ pub(crate) enum Piece {
 enum Upstream {
     /// A worker's socket.
     Worker(UnixStream),
+    /// A cell of a worker's segment.
+    Ring(RingExchange),
     /// The engine for origins, in this process.
     Origin(ReadHalf<DuplexStream>, WriteHalf<DuplexStream>),
 }
@@ -102,12 +107,14 @@ pub(crate) struct Receiving<'e> {
 #[derive(Debug)]
 enum Writer<'e> {
     Worker(&'e UnixStream),
+    Ring(RingSending<'e>),
     Origin(&'e mut WriteHalf<DuplexStream>),
 }
 
 #[derive(Debug)]
 enum Reader<'e> {
     Worker(&'e UnixStream),
+    Ring(RingReceiving<'e>),
     Origin(&'e mut ReadHalf<DuplexStream>),
 }
 
@@ -115,6 +122,11 @@ impl Exchange {
     /// An exchange with a worker.
     pub(crate) fn with_worker(stream: UnixStream) -> Self {
         Self::new(Upstream::Worker(stream))
+    }
+
+    /// An exchange with a worker, over the ring link.
+    pub(crate) fn with_ring(ring: RingExchange) -> Self {
+        Self::new(Upstream::Ring(ring))
     }
 
     /// An exchange with the engine for origins.
@@ -132,10 +144,41 @@ impl Exchange {
     pub(crate) fn split(&mut self) -> (Receiving<'_>, Sending<'_>) {
         let (reader, writer) = match &mut self.upstream {
             Upstream::Worker(stream) => (Reader::Worker(stream), Writer::Worker(stream)),
+            Upstream::Ring(ring) => {
+                let (receiving, sending) = ring.split();
+                (Reader::Ring(receiving), Writer::Ring(sending))
+            }
             Upstream::Origin(reader, writer) => (Reader::Origin(reader), Writer::Origin(writer)),
         };
         let receiving = Receiving { reader, received: &mut self.received };
         (receiving, Sending { writer, is_sent: &mut self.is_sent })
+    }
+
+    /// Whether it runs over the ring link.
+    pub(crate) fn is_ring(&self) -> bool {
+        matches!(self.upstream, Upstream::Ring(_))
+    }
+
+    /// How a body that is framed so for HTTP is framed here: the ring link has an end of its own.
+    pub(crate) fn framing(&self, http: Framing) -> Framing {
+        if self.is_ring() && http == Framing::Chunked { Framing::UntilClose } else { http }
+    }
+
+    /// Over the ring link: gives the cell back if the handler has ended, and says whether it did.
+    pub(crate) fn close_ring(&mut self) -> Option<bool> {
+        match &mut self.upstream {
+            Upstream::Ring(ring) => Some(ring.close()),
+            Upstream::Worker(_) | Upstream::Origin(..) => None,
+        }
+    }
+
+    /// Whether the other side has died without having looked at the request: then it may be tried
+    /// elsewhere. Over HTTP nobody can tell.
+    pub(crate) fn take_back(&mut self) -> bool {
+        match &mut self.upstream {
+            Upstream::Ring(ring) => ring.take_back(),
+            Upstream::Worker(_) | Upstream::Origin(..) => false,
+        }
     }
 
     /// Tells the other side that nobody waits for the answer, and drops the answer.
@@ -143,6 +186,9 @@ impl Exchange {
     /// Returns when the other side has ended the exchange: then its handler has ended. A handler
     /// that goes on sending is cut off after [`DISCARD_LIMIT`].
     pub(crate) async fn discard(mut self) {
+        if let Upstream::Ring(ring) = self.upstream {
+            return ring.discard().await;
+        }
         let is_answered = self.received.answer.is_some();
         let (mut receiving, mut sending) = self.split();
         sending.end().await;
@@ -165,17 +211,18 @@ impl Exchange {
             {
                 Some(stream)
             }
-            Upstream::Worker(_) | Upstream::Origin(..) => None,
+            Upstream::Worker(_) | Upstream::Ring(_) | Upstream::Origin(..) => None,
         }
     }
 }
 
 impl Sending<'_> {
-    /// Sends a part of the request. Returns whether it was taken: when it was not, the other
+    /// Sends a part of the request, the last one or not. Returns whether it was taken: when it was not, the other
     /// side wants no more of it, and its answer says why.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) async fn send(&mut self, bytes: &[u8], is_last: bool) -> bool {
         let outcome = match &mut self.writer {
             Writer::Worker(stream) => write_all(stream, bytes).await,
+            Writer::Ring(ring) => return ring.send(bytes, is_last).await,
             Writer::Origin(writer) => writer.write_all(bytes).await,
         };
         outcome.is_ok()
@@ -194,6 +241,8 @@ impl Sending<'_> {
                 rustix::net::shutdown(stream, rustix::net::Shutdown::Write).map_err(Into::into)
             }
             Writer::Origin(writer) => writer.shutdown().await,
+            // Discarded otherwise.
+            Writer::Ring(_) => Ok(()),
         };
         if let Err(error) = outcome {
             tracing::debug!(%error, "half_close_failed");
@@ -287,8 +336,12 @@ impl Receiving<'_> {
 
     async fn read(&mut self) -> io::Result<usize> {
         let input = &mut self.received.input;
+        if let Reader::Ring(ring) = &mut self.reader {
+            return ring.read(input).await;
+        }
         input.reserve(READ_BYTES);
         match &mut self.reader {
+            Reader::Ring(ring) => ring.read(input).await,
             Reader::Worker(stream) => loop {
                 match stream.try_read_buf(input) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -4,6 +4,7 @@
 //! request was certainly not taken, so that it may be tried on another worker.
 
 mod http;
+mod ring;
 
 use std::io;
 use std::time::Duration;
@@ -11,16 +12,12 @@ use std::time::Duration;
 use crate::exchange::Exchange;
 use crate::pool::Permit;
 
-/// A way to a worker.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Link {
-    /// HTTP/1.1 over the worker's UNIX socket: what every program can speak.
-    Http(HttpLink),
-}
+pub(crate) use ring::{Ring, RingExchange, RingReceiving, RingSending, after_sleep, before_sleep};
 
-/// The HTTP link's settings.
+/// A way to a worker: through its segment where the worker knows that, and else HTTP/1.1 over its
+/// UNIX socket, which every program can speak.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HttpLink {
+pub(crate) struct Link {
     /// `worker-keepalive`: how long an idle connection is kept; zero: not at all.
     pub(crate) keepalive: Duration,
 }
@@ -43,13 +40,6 @@ pub(crate) struct NotTaken {
 }
 
 impl Link {
-    /// Whether connections to the worker are to close after each request.
-    pub(crate) fn closes(self) -> bool {
-        match self {
-            Self::Http(link) => link.keepalive.is_zero(),
-        }
-    }
-
     /// Begins an exchange with the worker of `permit`.
     ///
     /// # Errors
@@ -60,21 +50,34 @@ impl Link {
         permit: Permit,
         event_loop: usize,
     ) -> Result<Running, NotTaken> {
-        match self {
-            Self::Http(link) => match http::connect(link, &permit.worker, event_loop).await {
-                Ok(exchange) => Ok(Running { exchange, permit, link: self, event_loop }),
-                Err(error) => Err(NotTaken { error, permit }),
-            },
+        let ring = permit.worker.ring.as_ref();
+        if let Some(opened) = ring.and_then(|ring| ring.open(event_loop, permit.row())) {
+            let exchange = Exchange::with_ring(opened);
+            return Ok(Running { exchange, permit, link: self, event_loop });
+        }
+        match http::connect(self, &permit.worker, event_loop).await {
+            Ok(exchange) => Ok(Running { exchange, permit, link: self, event_loop }),
+            Err(error) => Err(NotTaken { error, permit }),
         }
     }
 }
 
 impl Running {
-    /// Ends an exchange whose answer was read to its end.
-    pub(crate) fn finish(self) {
-        match self.link {
-            Link::Http(link) => {
-                http::keep(link, &self.permit.worker, self.event_loop, self.exchange);
+    /// Whether the worker is to close the connection after this request.
+    pub(crate) fn closes(&self) -> bool {
+        self.link.keepalive.is_zero() && !self.exchange.is_ring()
+    }
+
+    /// Ends an exchange whose answer was read to its end. Where its handler has not ended yet, it
+    /// is given back, to be discarded.
+    #[must_use = "an exchange whose handler runs is to be discarded"]
+    pub(crate) fn finish(mut self) -> Option<Self> {
+        match self.exchange.close_ring() {
+            Some(true) => None,
+            Some(false) => Some(self),
+            None => {
+                http::keep(self.link, &self.permit.worker, self.event_loop, self.exchange);
+                None
             }
         }
     }

@@ -11,7 +11,7 @@ use ostler_policy::http::head::{HeadLimits, MAX_FIELDS};
 use ostler_policy::route::Routes;
 
 use crate::directory::Directory;
-use crate::link::{HttpLink, Link};
+use crate::link::Link;
 use crate::origin::{ServerPages, ServersOrigin};
 use crate::pool::Pool;
 
@@ -112,7 +112,7 @@ fn pools(
         let known = known.get(name).ok_or_else(|| BuildError::UnknownPool(name.clone()))?;
         let target = PoolTarget {
             pool: Arc::clone(known),
-            link: Link::Http(HttpLink { keepalive: pool.worker_keepalive }),
+            link: Link { keepalive: pool.worker_keepalive },
             queue_timeout: pool.queue_timeout,
             response_idle: pool.response_idle,
         };

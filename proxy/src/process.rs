@@ -3,17 +3,19 @@
 //! One thread listens to the supervisor, one serves operators, `server.threads` serve clients.
 
 mod apply;
+mod death;
 mod warm_up;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ostler_conf::Config;
-use ostler_segment::{Access, CounterPage, Segment, SegmentError};
+use ostler_segment::{Access, CounterPage, Owner, Segment, SegmentError};
 use ostler_supervisor::channel::Channel;
 use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy, WorkerId};
 use tokio::sync::watch;
@@ -22,6 +24,7 @@ use self::apply::{Applied, ListenerSockets};
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::event_loop::EventLoop;
+use crate::link::Ring;
 use crate::live::{BuildError, Known, LiveConfig};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
@@ -178,8 +181,7 @@ impl Process {
                 }
             }
             ToProxy::WorkerStarted { id, pid, rows: _, socket } => {
-                let segment = Segment::map(only(descriptors)?.as_fd(), Access::Write)?;
-                self.add_worker((id, pid), socket, segment);
+                self.add_worker((id, pid), socket, descriptors)?;
             }
             ToProxy::WorkerWarm { id, paths, timeout_ms, check_status } => {
                 self.warm(id, paths, (timeout_ms, check_status));
@@ -301,14 +303,29 @@ impl Process {
         Ok(live)
     }
 
-    fn add_worker(&self, (id, pid): (WorkerId, u32), socket: std::path::PathBuf, segment: Segment) {
+    fn add_worker(
+        &self,
+        (id, pid): (WorkerId, u32),
+        socket: PathBuf,
+        mut descriptors: Vec<OwnedFd>,
+    ) -> Result<(), ProcessError> {
         let Some(pool) = self.known.pools.get(&id.pool) else {
             tracing::error!(pool = %id.pool, "worker_of_unknown_pool");
-            return;
+            return Ok(());
         };
+        if descriptors.is_empty() {
+            return Err(ProcessError::NoDescriptor);
+        }
+        let segment = descriptors.remove(0);
+        let segment = Arc::new(Segment::map(segment.as_fd(), Access::Write)?);
+        let incarnation = self.supervisor.incarnation;
+        let ring = Ring::new(&segment, Owner { incarnation, pid: std::process::id() }, descriptors);
         let number = pool.next_worker_number();
-        let worker = Worker::new((id, number, pid), socket, segment, clock::now());
-        pool.add_worker(Arc::new(worker));
+        let worker = Worker::new((id, number, pid), socket, (segment, ring), clock::now());
+        let worker = Arc::new(worker);
+        death::watch(&worker);
+        pool.add_worker(worker);
+        Ok(())
     }
 
     /// Takes a worker that has ended out of service at once, and forgets it a little later: by
@@ -426,7 +443,7 @@ fn read_config(file: OwnedFd) -> Result<Config, String> {
     let mut file = std::fs::File::from(file);
     let text = file.rewind().and_then(|()| io::read_to_string(file));
     let text = text.map_err(|error| format!("the configuration cannot be read: {error}"))?;
-    let path = std::path::Path::new("(from the supervisor)");
+    let path = Path::new("(from the supervisor)");
     Config::parse(&text, path).map_err(|errors| errors.to_string())
 }
 

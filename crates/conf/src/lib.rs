@@ -33,6 +33,6 @@ pub use model::{
 };
 pub use reference::reference;
 pub use value::{
-    AccessFormat, Allow, ByteSize, HostPattern, Level, ListenAddress, LogPath, OriginHost, Ready,
-    RoutePath, ServerUrl,
+    AccessFormat, Allow, ByteSize, HostPattern, Level, Link, ListenAddress, LogPath, OriginHost,
+    Ready, RoutePath, ServerUrl,
 };

@@ -22,6 +22,12 @@ pub enum SegmentError {
         /// Size of the descriptor in bytes.
         size: u64,
     },
+    /// A descriptor is not one that this process was started with.
+    #[error("descriptor {number} was not inherited")]
+    NotInherited {
+        /// Its number.
+        number: i32,
+    },
     /// It is something else.
     #[error("the first word is not the magic number")]
     Magic,

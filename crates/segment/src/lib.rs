@@ -1,7 +1,8 @@
-//! Shared memory of Ostler: the rows of each worker (the scoreboard) and pages of counters.
+//! Shared memory of Ostler: rows (the scoreboard), the ring link, and pages of counters.
 //!
-//! A worker's [`Segment`] is one sealed memfd that the supervisor creates: a checked head, then
-//! one fixed-size [`Row`] for each unit of the worker's concurrency. A claimed row is a permit.
+//! A worker's [`Segment`] is one sealed memfd that the supervisor creates: a checked head, one
+//! fixed-size [`Row`] for each unit of the worker's concurrency, and for each row a [`Cell`]
+//! through which its request and the answer go. A claimed row is a permit.
 //! A [`CounterPage`] is an array of counters that outlives the process that counts.
 //!
 //! **Invariants:** all `unsafe` is in `map`, which hands out atomic words and nothing else; no
@@ -10,18 +11,29 @@
 
 pub mod counter;
 
+mod atomic;
+mod bell;
+mod bits;
+mod bytes;
+mod cell;
 mod error;
+mod lane;
 mod map;
 mod page;
 mod row;
 mod segment;
 mod state;
+mod stream;
 mod summary;
 
+pub use bell::{Bell, LinkKind, Rung, WAKE_COST};
+pub use cell::{Cell, CellState, CellTicket, LeftAt, Waiter};
 pub use error::SegmentError;
-pub use map::Access;
+pub use lane::{Lane, Owner};
+pub use map::{Access, take_inherited};
 pub use page::CounterPage;
 pub use row::{RequestSnapshot, Row, RowSnapshot, RowTicket};
-pub use segment::{MAX_POOL_NAME_BYTES, MAX_ROWS, Segment, SegmentHead};
+pub use segment::{MAX_LANES, MAX_POOL_NAME_BYTES, MAX_ROWS, Segment, SegmentHead};
 pub use state::RowState;
+pub use stream::{Found, ReadEnd, StreamBroken, WriteEnd};
 pub use summary::{Summary, SummarySnapshot};

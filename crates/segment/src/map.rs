@@ -7,19 +7,22 @@
 #![expect(unsafe_code, reason = "memory shared between processes can only be had from mmap")]
 
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::mm::{MapFlags, ProtFlags};
+use rustix::thread::futex;
+
+use crate::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::error::SegmentError;
 
 /// Bytes of one word.
 const WORD_BYTES: u64 = 8;
-/// Most words one mapping may have: 64 MiB.
-pub(crate) const MAX_WORDS: u64 = 8 << 20;
+/// Most words one mapping may have: 1.25 GiB, of which only what is written to takes memory.
+pub(crate) const MAX_WORDS: u64 = 160 << 20;
 
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
@@ -127,6 +130,67 @@ impl<'a> Words<'a> {
         self.cells.get(index).map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
 
+    /// Loads one word, and orders what is read afterwards behind it; 0 past the end.
+    pub(crate) fn load_acquire(self, index: usize) -> u64 {
+        let word = self.load(index);
+        fence(Ordering::Acquire);
+        word
+    }
+
+    /// Stores one word. Does nothing past the end, or in a read-only mapping.
+    pub(crate) fn store(self, index: usize, value: u64, order: Ordering) {
+        if let Some(cell) = self.writable().and_then(|cells| cells.get(index)) {
+            cell.store(value, order);
+        }
+    }
+
+    /// Stores one word, sequentially consistent, and returns what it was; `value` past the end,
+    /// or in a read-only mapping.
+    pub(crate) fn swap(self, index: usize, value: u64) -> u64 {
+        let cell = self.writable().and_then(|cells| cells.get(index));
+        cell.map_or(value, |cell| cell.swap(value, Ordering::SeqCst))
+    }
+
+    /// Returns what a futex stands at; 0 past the end.
+    ///
+    /// A word that is used as a futex is used as nothing else.
+    pub(crate) fn futex_value(self, index: usize) -> u32 {
+        self.futex(index).map_or(0, |futex| futex.load(Ordering::SeqCst))
+    }
+
+    /// Sleeps until a futex no longer stands at `seen`. May return early.
+    pub(crate) fn futex_wait(self, index: usize, seen: u32) {
+        if let Some(futex) = self.futex(index) {
+            // Interrupted, or changed before it slept: the caller looks again either way.
+            let _ended = futex::wait(futex, futex::Flags::empty(), seen, None);
+        }
+    }
+
+    /// Changes what a futex stands at, and wakes one thread that sleeps on it.
+    pub(crate) fn futex_wake(self, index: usize) {
+        self.futex_wake_some(index, 1);
+    }
+
+    /// Changes what a futex stands at, and wakes all threads that sleep on it.
+    pub(crate) fn futex_wake_all(self, index: usize) {
+        self.futex_wake_some(index, i32::MAX.unsigned_abs());
+    }
+
+    fn futex_wake_some(self, index: usize, count: u32) {
+        if let Some(futex) = self.futex(index) {
+            futex.fetch_add(1, Ordering::SeqCst);
+            // It cannot fail: the address is mapped and aligned.
+            let _woken = futex::wake(futex, futex::Flags::empty(), count);
+        }
+    }
+
+    fn futex(self, index: usize) -> Option<&'a AtomicU32> {
+        let cell = self.writable()?.get(index)?;
+        // SAFETY: the word lives and is aligned as long as `'a`, and a futex word is accessed
+        // through here only, so never with another size.
+        Some(unsafe { AtomicU32::from_ptr(cell.as_ptr().cast()) })
+    }
+
     /// Returns the words for writing, or `None` if the mapping is read-only.
     pub(crate) fn writable(self) -> Option<&'a [AtomicU64]> {
         match self.access {
@@ -140,6 +204,33 @@ impl<'a> Words<'a> {
     pub(crate) fn of_memory(cells: &'a [AtomicU64]) -> Self {
         Self { cells, access: Access::Write }
     }
+}
+
+/// Takes over the descriptors that this process was started with, by their numbers.
+///
+/// Only one that was inherited survives `exec` without the flag that closes it, which everything
+/// a Rust program opens itself has. It is set here, so that no descriptor can be taken twice.
+///
+/// # Errors
+///
+/// If one is not open, or was not inherited.
+pub fn take_inherited(numbers: &[i32]) -> Result<Vec<OwnedFd>, SegmentError> {
+    let take = |&number: &i32| {
+        if number <= 2 {
+            return Err(SegmentError::NotInherited { number });
+        }
+        // SAFETY: used for two system calls that fail on a number that is not open.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let flags = fcntl_getfd(descriptor).map_err(SegmentError::system("fcntl"))?;
+        if flags.contains(FdFlags::CLOEXEC) {
+            return Err(SegmentError::NotInherited { number });
+        }
+        let flags = flags | FdFlags::CLOEXEC;
+        fcntl_setfd(descriptor, flags).map_err(SegmentError::system("fcntl"))?;
+        // SAFETY: it is open, and nobody owns it: see above.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    numbers.iter().map(take).collect()
 }
 
 /// Creates a sealed memfd that begins with the words of `head` and is 0 from there on.

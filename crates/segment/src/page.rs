@@ -3,8 +3,8 @@
 //! The supervisor creates it and hands it to every proxy in turn, so that no counter goes back
 //! when the proxy is replaced. Workers never get one.
 
+use crate::atomic::{AtomicU64, Ordering};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::SegmentError;
 use crate::map::{self, Access, Mapping, Words};

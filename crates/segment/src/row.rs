@@ -14,7 +14,7 @@
 //! `Stuck`, so a reader that finds the same claim running before and after its copy has a whole
 //! one. Counters are kept from claim to claim.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::atomic::{AtomicU64, Ordering, fence};
 
 use crate::map::Words;
 use crate::state::{RowState, StateWord};

@@ -3,7 +3,7 @@
 //! A text longer than its place is cut at a character's border and the summary is marked. This
 //! module only copies; `row` decides when the words may be written and whether a copy is whole.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 
 use crate::map::Words;
 

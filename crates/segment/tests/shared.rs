@@ -220,7 +220,7 @@ fn a_head_that_is_not_ours_is_refused() {
     type Expected = fn(&SegmentError) -> bool;
     let cases: [(u64, u64, Expected); 9] = [
         (0, 0, |error| matches!(error, SegmentError::Magic)),
-        (1, 2, |error| matches!(error, SegmentError::Version { found: 2, known: 1 })),
+        (1, 1, |error| matches!(error, SegmentError::Version { found: 1, known: 2 })),
         (2, 0, |error| matches!(error, SegmentError::Count { count: 0, .. })),
         (2, 3, |error| matches!(error, SegmentError::Size { .. })),
         (2, u64::MAX, |error| matches!(error, SegmentError::Count { .. })),
@@ -239,7 +239,13 @@ fn a_head_that_is_not_ours_is_refused() {
 
 #[test]
 fn what_cannot_be_a_segment_is_not_created() {
-    let head = |pool: &str, rows| SegmentHead { pool: pool.into(), slot: 0, generation: 0, rows };
+    let head = |pool: &str, rows| SegmentHead {
+        pool: pool.into(),
+        slot: 0,
+        generation: 0,
+        rows,
+        lanes: 0,
+    };
     assert!(matches!(Segment::create(&head("", 1)), Err(SegmentError::PoolName { .. })));
     let long = "x".repeat(65);
     assert!(matches!(Segment::create(&head(&long, 1)), Err(SegmentError::PoolName { .. })));
@@ -329,7 +335,7 @@ const SEALS: rustix::fs::SealFlags = rustix::fs::SealFlags::SHRINK
     .union(rustix::fs::SealFlags::SEAL);
 
 fn create(rows: u32) -> OwnedFd {
-    let head = SegmentHead { pool: "web".to_owned(), slot: 1, generation: 2, rows };
+    let head = SegmentHead { pool: "web".to_owned(), slot: 1, generation: 2, rows, lanes: 0 };
     Segment::create(&head).unwrap()
 }
 

@@ -23,7 +23,7 @@ use tokio::net::UnixDatagram;
 pub const MAX_PACKET: usize = 64 * 1024;
 
 /// Most descriptors beside one packet. The kernel's own limit is 253 (`SCM_MAX_FD`).
-pub const MAX_DESCRIPTORS: usize = 64;
+pub const MAX_DESCRIPTORS: usize = 250;
 
 /// One end of a channel. Needs a tokio runtime with I/O around it.
 #[derive(Debug)]

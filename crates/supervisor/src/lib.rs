@@ -28,6 +28,7 @@ mod output;
 mod pages;
 mod proxy;
 mod reload;
+mod ring;
 mod rules;
 mod runtime_dir;
 mod signals;

@@ -30,6 +30,8 @@ pub(crate) struct Machinery {
     pub(crate) proxy: Proxy,
     pub(crate) generations: Generations,
     pub(crate) orphans: Orphans,
+    /// Event loops of a proxy process: `server.threads`.
+    pub(crate) event_loops: usize,
 }
 
 impl Machinery {

@@ -94,7 +94,8 @@ pub enum ToProxy {
         #[serde(serialize_with = "cut_some")]
         message: Option<String>,
     },
-    /// A worker process runs. It gets no requests yet. Descriptor: its segment.
+    /// A worker process runs. It gets no requests yet. Descriptors: its segment; with the ring
+    /// link the eventfds of its bell and of each lane.
     WorkerStarted {
         /// The worker.
         id: WorkerId,

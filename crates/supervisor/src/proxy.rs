@@ -82,6 +82,7 @@ impl Proxy {
             identity: identity.cloned(),
             directory: None,
             listens: false,
+            link_descriptors: 0,
             command: vec![THIS_PROGRAM.to_owned(), "proxy".to_owned()],
         };
         let equipment = Equipment {

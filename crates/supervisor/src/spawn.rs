@@ -34,8 +34,8 @@ const PRIVATE: [&str; 6] = [
 pub(crate) struct Equipment {
     /// Standard input; `/dev/null` without.
     pub(crate) input: Option<OwnedFd>,
-    /// The listening socket of a worker.
-    pub(crate) socket: Option<OwnedFd>,
+    /// The listening socket of a worker, and what it has of the ring link.
+    pub(crate) descriptors: Vec<OwnedFd>,
     /// Variables of the supervisor.
     pub(crate) inherited: Inherited,
     /// Variables beside them.
@@ -81,10 +81,9 @@ pub(crate) fn spawn(plan: &Plan, equipment: Equipment) -> io::Result<Child> {
         command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_kept(name)));
     }
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).envs(equipment.environment);
-    if let Some(parent_fd) = equipment.socket {
-        let mapping = FdMapping { parent_fd, child_fd: LISTEN_FD };
-        command.fd_mappings(vec![mapping]).map_err(io::Error::other)?;
-    }
+    let mappings = equipment.descriptors.into_iter().zip(LISTEN_FD..);
+    let mappings = mappings.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+    command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());

@@ -122,6 +122,7 @@ impl Supervisor {
             proxy: Proxy::new(now()),
             generations: Generations::default(),
             orphans,
+            event_loops: config.server.threads,
         };
         let inputs =
             Inputs { signals: Signals::listen()?, events: event_queue, commands: command_queue };

@@ -19,7 +19,8 @@ use crate::spawn::{self, THIS_PROGRAM};
 /// Exit status of a stub that could not become its program (`EX_OSERR`).
 pub const EXIT_STATUS: u8 = 71;
 
-/// Where a worker finds its listening socket (`sd_listen_fds(3)`).
+/// Where a worker finds its listening socket (`sd_listen_fds(3)`). The descriptors of the ring
+/// link follow it.
 pub(crate) const LISTEN_FD: i32 = 3;
 
 /// What a child process shall become.
@@ -33,8 +34,17 @@ pub(crate) struct Plan {
     pub(crate) directory: Option<PathBuf>,
     /// Whether [`LISTEN_FD`] is a listening socket, to be told by `LISTEN_PID`.
     pub(crate) listens: bool,
+    /// How many descriptors of the ring link follow it.
+    pub(crate) link_descriptors: u32,
     /// Program and arguments.
     pub(crate) command: Vec<String>,
+}
+
+impl Plan {
+    /// How many descriptors from [`LISTEN_FD`] on the program gets.
+    fn descriptors(&self) -> usize {
+        if self.listens { 1 + self.link_descriptors as usize } else { 0 }
+    }
 }
 
 /// Why a stub did not become its program.
@@ -79,7 +89,8 @@ fn become_program(plan: &str) -> Result<std::convert::Infallible, StubError> {
     }
     rustix::thread::set_no_new_privs(true)?;
     tie_to_parent(plan.parent)?;
-    spawn::keep_to_ourselves(if plan.listens { &[LISTEN_FD] } else { &[] });
+    let kept: Vec<i32> = (LISTEN_FD..).take(plan.descriptors()).collect();
+    spawn::keep_to_ourselves(&kept);
     exec(&plan)
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::iter;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ostler_conf::PoolConfig;
-use ostler_segment::{Segment, SegmentError, SegmentHead};
+use ostler_segment::SegmentError;
 use rustix::process::Pid;
 use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, oneshot};
@@ -21,9 +22,10 @@ use crate::machinery::Machinery;
 use crate::message::WorkerId;
 use crate::notify;
 use crate::output::{Source, Tail, forward};
+use crate::ring::{Ring, WorkerSide};
 use crate::runtime_dir;
 use crate::spawn::{self, Child, Equipment, Inherited};
-use crate::stub::Plan;
+use crate::stub::{LISTEN_FD, Plan};
 
 /// How long the last words of a worker are waited for. They are in the pipe already when it ends;
 /// only a process that left its group can hold the pipe open.
@@ -38,6 +40,8 @@ const MIN_BACKLOG: u32 = 128;
 pub(crate) enum StartWorkerError {
     #[error("cannot create its segment: {0}")]
     Segment(#[from] SegmentError),
+    #[error("cannot create its ring link: {0}")]
+    Ring(#[from] rustix::io::Errno),
     #[error("cannot listen on {path}: {source}")]
     Socket { path: PathBuf, source: io::Error },
     #[error("cannot start a process: {0}")]
@@ -75,19 +79,14 @@ pub(crate) struct Model<'a> {
 }
 
 impl WorkerProcess {
-    /// Starts a worker. Returns it and its segment.
+    /// Starts a worker. Returns it and what the proxy gets of it: see [`Ring`].
     pub(crate) fn start(
         id: WorkerId,
         model: &Model<'_>,
         machinery: &mut Machinery,
-    ) -> Result<(Self, OwnedFd), StartWorkerError> {
+    ) -> Result<(Self, Vec<OwnedFd>), StartWorkerError> {
         let config = model.config;
-        let segment = Segment::create(&SegmentHead {
-            pool: id.pool.clone(),
-            slot: id.slot,
-            generation: id.generation,
-            rows: config.concurrency,
-        })?;
+        let (ring, ours) = Ring::create(&id, config, machinery.event_loops)?;
         let socket = machinery.runtime_dir.worker_socket(&id);
         let notify = machinery.runtime_dir.notify_socket(&id);
         let backlog = config.concurrency.max(MIN_BACKLOG);
@@ -96,20 +95,21 @@ impl WorkerProcess {
                 .map_err(|source| StartWorkerError::Socket { path: socket.clone(), source })?;
         let ready = notify::bind(&notify, model.identity)
             .map_err(|source| StartWorkerError::Socket { path: notify.clone(), source })?;
+        let plan = plan(&id, model, &ours);
         let equipment = Equipment {
             input: None,
-            socket: Some(listening),
             inherited: Inherited::All,
-            environment: environment(&id, model, &notify),
+            environment: environment(&id, model, &notify, &ours),
+            descriptors: iter::once(listening).chain(ours.descriptors).collect(),
         };
-        let child = spawn::spawn(&plan(&id, model), equipment).map_err(StartWorkerError::Spawn)?;
+        let child = spawn::spawn(&plan, equipment).map_err(StartWorkerError::Spawn)?;
         let pid = child.pid;
         let events = machinery.events.clone();
         let readiness = machinery.tasks.spawn(tell_ready(ready, id.clone(), events.clone()));
         let (end, ended) = oneshot::channel();
         let witness = Witness { id: id.clone(), pid, set: model.set, events };
         machinery.tasks.spawn(witness.watch(child, ended));
-        Ok((Self { id, pid, socket, fault: None, notify, readiness, end }, segment))
+        Ok((Self { id, pid, socket, fault: None, notify, readiness, end }, ring.into_descriptors()))
     }
 
     /// Cleans up after the process, which was reaped.
@@ -193,12 +193,13 @@ impl Witness {
     }
 }
 
-fn plan(id: &WorkerId, model: &Model<'_>) -> Plan {
+fn plan(id: &WorkerId, model: &Model<'_>, ring: &WorkerSide) -> Plan {
     Plan {
         parent: rustix::process::getpid().as_raw_pid(),
         identity: model.identity.cloned(),
         directory: model.config.directory.clone(),
         listens: true,
+        link_descriptors: u32::try_from(ring.descriptors.len()).unwrap_or(0),
         command: command(id, model.config),
     }
 }
@@ -218,6 +219,7 @@ fn environment(
     id: &WorkerId,
     model: &Model<'_>,
     notify: &std::path::Path,
+    ring: &WorkerSide,
 ) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     if let Some(identity) = model.identity {
@@ -233,6 +235,8 @@ fn environment(
         ("OSTLER_CONCURRENCY", model.config.concurrency.to_string()),
     ];
     variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    let link = ring.variable(LISTEN_FD + 1).map(|link| ("OSTLER_LINK".to_owned(), link));
+    variables.extend(link);
     variables
 }
 
@@ -258,12 +262,14 @@ mod tests {
     fn the_environment_says_who_the_worker_is() {
         let config = pool("command = ['a']\nthreads = 3\nenvironment = { A = 'b' }");
         let model = Model { set: SetId(1), config: &config, identity: None };
-        let variables = environment(&id(), &model, Path::new("/run/notify"));
+        let (_, ring) = Ring::create(&id(), &config, 1).unwrap();
+        let variables = environment(&id(), &model, Path::new("/run/notify"), &ring);
         let expected = [
             ("A", "b"),
             ("NOTIFY_SOCKET", "/run/notify"),
             ("OSTLER_CONCURRENCY", "3"),
             ("OSTLER_GENERATION", "5"),
+            ("OSTLER_LINK", "4,5,6,7"),
             ("OSTLER_POOL", "web"),
             ("OSTLER_SLOT", "2"),
             ("OSTLER_THREADS", "3"),

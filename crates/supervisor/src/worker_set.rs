@@ -231,7 +231,7 @@ impl WorkerSet {
         let config = &self.config;
         let model = Model { set: self.id, config, identity: self.identity.as_ref() };
         match WorkerProcess::start(id.clone(), &model, machinery) {
-            Ok((process, segment)) => {
+            Ok((process, ring)) => {
                 let (pid, socket) = (process.pid, process.socket.clone());
                 slot.process = Some(process);
                 let WorkerId { pool, slot, generation } = &id;
@@ -239,7 +239,7 @@ impl WorkerSet {
                 machinery.guard_started(pid);
                 let pid = pid.as_raw_pid().unsigned_abs();
                 let started = ToProxy::WorkerStarted { id, pid, rows: config.concurrency, socket };
-                machinery.proxy.tell(started, vec![segment]);
+                machinery.proxy.tell(started, ring);
                 WorkerEvent::Ready
             }
             Err(error) => {

@@ -7,14 +7,14 @@ use std::io;
 
 use tokio::net::UnixStream;
 
-use super::HttpLink;
+use super::Link;
 use crate::clock;
 use crate::exchange::Exchange;
 use crate::pool::Worker;
 
 /// Opens an exchange, on a kept connection if there is one.
 pub(super) async fn connect(
-    link: HttpLink,
+    link: Link,
     worker: &Worker,
     event_loop: usize,
 ) -> io::Result<Exchange> {
@@ -27,7 +27,7 @@ pub(super) async fn connect(
 }
 
 /// Keeps the connection of a finished exchange, if it can be used again.
-pub(super) fn keep(link: HttpLink, worker: &Worker, event_loop: usize, exchange: Exchange) {
+pub(super) fn keep(link: Link, worker: &Worker, event_loop: usize, exchange: Exchange) {
     if !link.keepalive.is_zero()
         && let Some(stream) = exchange.into_reusable()
     {

@@ -33,6 +33,11 @@ impl Permit {
         Self { pool, worker, place, ticket, queued, started: None }
     }
 
+    /// The row it is for.
+    pub(crate) fn row(&self) -> u32 {
+        self.place.row
+    }
+
     /// Shows the request in the scoreboard, as running from now on.
     pub(crate) fn start(&mut self, summary: &Summary<'_>) {
         let row = self.worker.segment.row(self.place.row);

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ostler_segment::Segment;
@@ -14,6 +14,8 @@ use rustix::net::RecvFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
+
+use crate::link::Ring;
 
 /// How often a process that is believed to be dying is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -52,7 +54,9 @@ pub(crate) struct Worker {
     /// The socket it serves HTTP on.
     pub(crate) socket: PathBuf,
     /// Its rows: the permits and the scoreboard.
-    pub(crate) segment: Segment,
+    pub(crate) segment: Arc<Segment>,
+    /// The ring link, where its pool has it. Whether the worker uses it shows in the segment.
+    pub(crate) ring: Option<Ring>,
     pub(crate) started: Instant,
     standing: AtomicU8,
     /// Told when the last permit of a withdrawn worker is back.
@@ -76,7 +80,7 @@ impl Worker {
     pub(crate) fn new(
         (id, number, pid): (WorkerId, u64, u32),
         socket: PathBuf,
-        segment: Segment,
+        (segment, ring): (Arc<Segment>, Option<Ring>),
         started: Instant,
     ) -> Self {
         let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
@@ -87,6 +91,7 @@ impl Worker {
             pid,
             socket,
             segment,
+            ring,
             started,
             standing: AtomicU8::new(Standing::Starting as u8),
             idle: Notify::new(),
@@ -107,6 +112,11 @@ impl Worker {
     /// Whether it gets no new requests any more.
     pub(super) fn is_withdrawn(&self) -> bool {
         matches!(self.standing(), Standing::Draining | Standing::Killed)
+    }
+
+    /// A descriptor that is readable once the process has ended; `None`: it has.
+    pub(crate) fn process(&self) -> Option<OwnedFd> {
+        self.process.as_ref()?.try_clone().ok()
     }
 
     /// Whether the process has ended.

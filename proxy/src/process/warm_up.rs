@@ -59,7 +59,7 @@ async fn attempt(worker: &Worker, path: &str) -> Result<u16, String> {
          connection: close\r\n\r\n"
     );
     let (mut receiving, mut sending) = exchange.split();
-    sending.send(head.as_bytes()).await;
+    sending.send(head.as_bytes(), true).await;
     let answer = receiving.answer(false).await.map_err(|error| error.to_string())?;
     exchange.discard().await;
     Ok(answer.status)

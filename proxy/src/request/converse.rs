@@ -85,7 +85,7 @@ async fn run(
     exchange: &mut Exchange,
     terms: Terms<'_>,
 ) -> Result<bool, Failed> {
-    let framing = stated_framing(request, terms.collected);
+    let framing = exchange.framing(stated_framing(request, terms.collected));
     let is_head = request.is_head();
     let (persistence, version) = (request.persistence, request.head.version());
     let (shared, listener) = (client.shared, client.listener);
@@ -192,7 +192,7 @@ async fn upload(
     mut sending: Sending<'_>,
     (framing, head): (Framing, Vec<u8>),
 ) -> Result<bool, BodyError> {
-    let mut is_taken = sending.send(&head).await;
+    let mut is_taken = sending.send(&head, body.is_complete()).await;
     let (mut piece, mut framed) = (Vec::new(), head);
     while is_taken && !body.is_complete() {
         piece.clear();
@@ -202,7 +202,7 @@ async fn upload(
         if body.is_complete() && framing == Framing::Chunked {
             framed.extend_from_slice(LAST_CHUNK);
         }
-        is_taken = sending.send(&framed).await;
+        is_taken = sending.send(&framed, body.is_complete()).await;
     }
     let is_whole = is_taken && body.is_complete();
     if is_whole {

@@ -39,23 +39,42 @@ pub(super) async fn answer(
     let in_memory = usize::try_from(request.live.config.limits.body_in_memory.0);
     let collected = request.body.collect(client, in_memory.unwrap_or(usize::MAX)).await?;
 
-    let mut running = hand_over(client, request, entry, target).await?;
-    let begun = clock::now();
-    let terms = Terms {
-        head: forwarded_head(request, entry, target, &collected),
-        collected: &collected,
-        deadline: route.config.request_timeout.map(|limit| begun + limit),
-        idle: target.response_idle,
-    };
-    let outcome = converse(client, request, entry, &mut running.exchange, terms).await;
-    entry.ran = clock::now().saturating_duration_since(begun);
-    match outcome {
-        Ok(ending) => {
-            running.finish();
-            Ok(ending)
+    let is_collected = request.body.is_complete();
+    let mut tries_left = TRIES;
+    loop {
+        tries_left -= 1;
+        let mut running = hand_over(client, request, entry, target).await?;
+        let begun = clock::now();
+        let terms = Terms {
+            head: forwarded_head(request, entry, &running, &collected),
+            collected: &collected,
+            deadline: route.config.request_timeout.map(|limit| begun + limit),
+            idle: target.response_idle,
+        };
+        let outcome = converse(client, request, entry, &mut running.exchange, terms).await;
+        entry.ran = clock::now().saturating_duration_since(begun);
+        match outcome {
+            Ok(ending) => {
+                if let Some(unfinished) = running.finish() {
+                    client.shared.tasks.spawn(unfinished.discard());
+                }
+                return Ok(ending);
+            }
+            Err(failed) => {
+                // Only what the worker has certainly not looked at is tried on another.
+                let may_retry = is_collected && 0 < tries_left && is_unanswered(&failed);
+                if !(may_retry && running.exchange.take_back()) {
+                    return give_up(client, entry, running, failed).await;
+                }
+                target.pool.stop_granting(&running.permit.worker);
+            }
         }
-        Err(failed) => give_up(client, entry, running, failed).await,
     }
+}
+
+/// Whether the worker gave no answer, for a reason of its own.
+fn is_unanswered(failed: &Failed) -> bool {
+    matches!(failed, Failed::Unanswered(Unanswered::Exchange(_)))
 }
 
 /// Waits for a permit, and begins an exchange with its worker. A worker that cannot be reached
@@ -111,20 +130,20 @@ fn is_nobody_there(error: &io::Error) -> bool {
 fn forwarded_head(
     request: &Request<'_>,
     entry: &Entry,
-    target: &PoolTarget,
+    running: &Running,
     collected: &[u8],
 ) -> Vec<u8> {
     let mut head = Vec::with_capacity(1024);
     let forward = Forward {
         target: request.target.origin_form,
         host: request.host,
-        body: stated_framing(request, collected),
+        body: running.exchange.framing(stated_framing(request, collected)),
         request_id: &entry.id,
         forwarded_for: &request.client.forwarded_for,
         forwarded_proto: &request.client.proto,
         forwarded_host: &request.client.host,
         forwarded: &request.client.forwarded,
-        closes: target.link.closes(),
+        closes: running.closes(),
     };
     write_request(&mut head, &request.head, &forward);
     head

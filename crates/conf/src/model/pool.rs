@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::decode::Decoder;
 use crate::table::config_table;
 use crate::tree::TableNode;
-use crate::value::{DAY, HOUR, MILLISECOND, Ready, check_plain_path};
+use crate::value::{DAY, HOUR, Link, MILLISECOND, Ready, check_plain_path};
 
 /// Most bytes of all warm-up paths of a pool. They travel in one message, whose limit is higher.
 const MAX_WARM_UP: usize = 16 * 1024;
@@ -26,6 +26,10 @@ config_table! {
         /// How a worker shows that it can take requests: `"notify"` by `READY=1`, `"http"` by any
         /// answer to the first `warm-up` path, for programs that report too early or not at all.
         pub ready: Ready = default("notify"),
+        /// How requests get to a worker: `"auto"` through shared memory where its program knows
+        /// that (workers written with `ostler-app`) and else over HTTP; `"http"` always over HTTP.
+        /// Through shared memory a request costs half the processor time.
+        pub link: Link = default("auto"),
         /// The workers' current directory.
         pub directory: Option<PathBuf> = optional,
         /// Variables added to the workers' environment.

@@ -52,6 +52,17 @@ word_value! {
 }
 
 word_value! {
+    "a link"
+    /// How requests get to a worker.
+    pub enum Link {
+        /// Through its segment where the worker knows it, else over HTTP.
+        Auto = "auto",
+        /// Over HTTP/1.1 on its UNIX socket.
+        Http = "http",
+    }
+}
+
+word_value! {
     "a format"
     /// How a line of the access log looks.
     pub enum AccessFormat {

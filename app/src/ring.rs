@@ -1,0 +1,202 @@
+//! The ring link: requests from the proxy through shared memory.
+//!
+//! A request comes as the bytes of an HTTP/1.1 head and its body, without any coding: the stream's
+//! end is the body's. The answer goes back likewise. Who takes a request and when somebody is
+//! woken for it is in `ostler_segment`; here are this worker's side of it and nothing else.
+
+mod answer;
+mod head;
+mod upload;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+pub(crate) use answer::Answer;
+use atomic_waker::AtomicWaker;
+use ostler_segment::{
+    Access, Bell, Cell, CellTicket, LinkKind, Rung, Segment, SegmentError, take_inherited,
+};
+pub(crate) use upload::{Reader, Received, Upload};
+
+/// Why the ring link cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// The memory or a descriptor is not what it should be.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// There are not as many descriptors as the segment has lanes.
+    #[error("{found} eventfds, where the segment has a bell and {lanes} lanes")]
+    Eventfds {
+        /// Lanes of the segment.
+        lanes: u32,
+        /// Descriptors beside the segment's.
+        found: usize,
+    },
+}
+
+/// This worker's side of the link.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    segment: Segment,
+    bell: OwnedFd,
+    /// Of each lane.
+    lanes: Vec<OwnedFd>,
+    /// Of each cell: the task that reads the request, and the one that answers it.
+    tasks: Vec<Tasks>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    reading: AtomicWaker,
+    answering: AtomicWaker,
+}
+
+/// A request that this worker took.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    ring: Arc<Ring>,
+    row: u32,
+    ticket: CellTicket,
+}
+
+impl Ring {
+    /// Takes over the descriptors that `OSTLER_LINK` names.
+    pub(crate) fn inherit(numbers: &[i32]) -> Result<Self, RingError> {
+        let mut descriptors = take_inherited(numbers)?.into_iter();
+        let (Some(segment), Some(bell)) = (descriptors.next(), descriptors.next()) else {
+            return Err(RingError::Eventfds { lanes: 0, found: 0 });
+        };
+        let segment = Segment::map(segment.as_fd(), Access::Write)?;
+        let lanes: Vec<OwnedFd> = descriptors.collect();
+        if lanes.len() != segment.head().lanes as usize {
+            let found = lanes.len() + 1;
+            return Err(RingError::Eventfds { lanes: segment.head().lanes, found });
+        }
+        let tasks = (0..segment.rows()).map(|_| Tasks::default()).collect();
+        Ok(Self { segment, bell, lanes, tasks })
+    }
+
+    /// Says that this worker takes requests here, before it says that it is ready.
+    pub(crate) fn announce(&self, kind: LinkKind) {
+        self.bell().announce(kind);
+    }
+
+    /// What this worker's threads or its event loop sleep on.
+    pub(crate) fn bell(&self) -> Bell<'_> {
+        self.segment.bell().expect("a segment with lanes has a bell")
+    }
+
+    /// The descriptor that the bell of a service is heard on.
+    pub(crate) fn bell_descriptor(&self) -> io::Result<OwnedFd> {
+        self.bell.try_clone()
+    }
+
+    /// Tells whether a request may be waiting.
+    pub(crate) fn has_queued(&self) -> bool {
+        self.segment.has_queued()
+    }
+
+    /// Tells whether a task is to be told of something.
+    pub(crate) fn has_news(&self) -> bool {
+        self.segment.has_news()
+    }
+
+    /// Wakes the tasks that there is news for.
+    pub(crate) fn pass_news_on(&self) {
+        self.segment.drain_news(|row| {
+            if let Some(tasks) = self.tasks.get(row as usize) {
+                tasks.reading.wake();
+                tasks.answering.wake();
+            }
+        });
+    }
+
+    /// Takes a request, the first from cell `start` on.
+    pub(crate) fn take(self: &Arc<Self>, start: u32) -> Option<Taken> {
+        let mut start = start;
+        loop {
+            let row = self.segment.dequeue(start)?;
+            start = row.wrapping_add(1);
+            // One that was taken back meanwhile is not there any more.
+            if let Some(ticket) = self.cell(row).take() {
+                return Some(Taken { ring: Arc::clone(self), row, ticket });
+            }
+        }
+    }
+
+    /// Rings for this worker's own threads: there is something for them that is not in a cell.
+    pub(crate) fn ring(&self) {
+        let rung = self.bell().ring();
+        debug_assert_eq!(rung, Rung::Done, "threads sleep on the futex");
+    }
+
+    /// Tells the proxy that there is news of a cell.
+    fn tell(&self, row: u32) {
+        let lane = self.cell(row).lane();
+        let sleeps = self.segment.lane(lane).is_some_and(|lane| lane.tell(row));
+        if sleeps && let Some(eventfd) = self.lanes.get(lane as usize) {
+            ring_eventfd(eventfd);
+        }
+    }
+
+    fn cell(&self, row: u32) -> Cell<'_> {
+        self.segment.cell(row).expect("rows of a segment with lanes have cells")
+    }
+}
+
+fn ring_eventfd(eventfd: &OwnedFd) {
+    // It fails only when so many rings were not heard that none is missed.
+    let _written = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
+}
+
+impl Taken {
+    /// Returns the number of its cell, which is that of its row.
+    pub(crate) fn row(&self) -> u32 {
+        self.row
+    }
+
+    /// Notes how long the handler ran, for who decides whom to wake.
+    pub(crate) fn note_handler(&self, ran: Duration) {
+        self.ring.bell().note_handler(ran);
+    }
+
+    /// Shows in the scoreboard which thread serves it.
+    pub(crate) fn show_thread(&self, tid: u32) {
+        self.ring.segment.row(self.row).set_tid(tid);
+    }
+
+    fn cell(&self) -> Cell<'_> {
+        self.ring.cell(self.row)
+    }
+
+    fn tell_proxy(&self) {
+        self.ring.tell(self.row);
+    }
+
+    /// Tells whether nobody waits for the answer any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.cell().is_left(self.ticket)
+    }
+
+    /// Has this task woken when nobody waits for the answer any more. True if that is so already.
+    pub(crate) fn watch(&self, context: &Context<'_>) -> bool {
+        self.wait_answering(context, |_| false)
+    }
+
+    fn wait_answering(&self, context: &Context<'_>, ready: impl Fn(&Cell<'_>) -> bool) -> bool {
+        if let Some(tasks) = self.ring.tasks.get(self.row as usize) {
+            tasks.answering.register(context.waker());
+        }
+        self.cell().wait_for_news(|cell| cell.is_left(self.ticket) || ready(cell))
+    }
+
+    fn wait_reading(&self, context: &Context<'_>, ready: impl Fn(&Cell<'_>) -> bool) -> bool {
+        if let Some(tasks) = self.ring.tasks.get(self.row as usize) {
+            tasks.reading.register(context.waker());
+        }
+        self.cell().wait_for_news(|cell| cell.is_left(self.ticket) || ready(cell))
+    }
+}
