@@ -121,8 +121,8 @@ fn forwarded_head(
         body: stated_framing(request, collected),
         request_id: &entry.id,
         forwarded_for: &request.client.forwarded_for,
-        forwarded_proto: &request.client.proto,
-        forwarded_host: &request.client.host,
+        forwarded_proto: request.client.proto,
+        forwarded_host: request.client.host,
         forwarded: &request.client.forwarded,
         closes: target.link.closes(),
     };
