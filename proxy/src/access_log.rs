@@ -16,6 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use ostler_conf::AccessFormat;
+use ostler_policy::decimal::write_decimal;
 use ostler_policy::http::head::RequestHead;
 
 use crate::clock;
@@ -54,8 +55,8 @@ enum Batch {
 /// The parts of a line that are not in the entry.
 #[derive(Debug)]
 pub(crate) struct Line<'l> {
-    /// The request line.
-    pub(crate) request: &'l str,
+    /// The request line, in pieces.
+    pub(crate) request: [&'l str; 5],
     pub(crate) head: Option<RequestHead<'l>>,
     /// Bytes sent.
     pub(crate) sent: u64,
@@ -133,27 +134,35 @@ fn append(out: &mut Vec<u8>, format: AccessFormat, entry: &Entry, line: &Line<'_
         AccessFormat::Json => return append_json(out, entry, line),
         AccessFormat::Common | AccessFormat::Combined | AccessFormat::Extended => {}
     }
-    let time = clf_time();
     out.extend_from_slice(entry.client.as_bytes());
     out.extend_from_slice(b" - - [");
-    out.extend_from_slice(time.as_bytes());
-    out.extend_from_slice(b"] ");
-    append_quoted(out, line.request.as_bytes());
-    out.extend_from_slice(format!(" {} {}", entry.status, line.sent).as_bytes());
+    append_clf_time(out);
+    out.extend_from_slice(b"] \"");
+    for piece in line.request {
+        append_plain(out, piece.as_bytes());
+    }
+    out.extend_from_slice(b"\" ");
+    write_decimal(out, entry.status.into());
+    out.push(b' ');
+    write_decimal(out, line.sent);
     if format != AccessFormat::Common {
         for name in ["referer", "user-agent"] {
-            out.push(b' ');
-            append_quoted(out, field(name));
+            out.extend_from_slice(b" \"");
+            append_plain(out, field(name));
+            out.push(b'"');
         }
     }
     if format == AccessFormat::Extended {
         let reason = entry.reason.map_or("-", |reason| reason.word());
         let pool = if entry.pool.is_empty() { "-" } else { &entry.pool };
-        let (queue, run) = (entry.queued.as_secs_f64(), entry.ran.as_secs_f64());
-        let id = &entry.id;
-        let extension =
-            format!(" reason={reason} pool={pool} queue={queue:.6} run={run:.6} id={id}");
-        out.extend_from_slice(extension.as_bytes());
+        for part in [" reason=", reason, " pool=", pool, " queue="] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        append_seconds(out, entry.queued);
+        out.extend_from_slice(b" run=");
+        append_seconds(out, entry.ran);
+        out.extend_from_slice(b" id=");
+        out.extend_from_slice(entry.id.as_bytes());
     }
     out.push(b'\n');
 }
@@ -165,7 +174,7 @@ fn append_json(out: &mut Vec<u8>, entry: &Entry, line: &Line<'_>) {
     let line = serde_json::json!({
         "time": Timestamp::now().to_string(),
         "client": entry.client,
-        "request": line.request,
+        "request": line.request.concat(),
         "host": field("host"),
         "status": entry.status,
         "bytes_sent": line.sent,
@@ -183,24 +192,43 @@ fn append_json(out: &mut Vec<u8>, entry: &Entry, line: &Line<'_>) {
     out.push(b'\n');
 }
 
+/// Seconds with six decimals.
+fn append_seconds(out: &mut Vec<u8>, duration: Duration) {
+    let rounded = duration.saturating_add(Duration::from_nanos(500));
+    write_decimal(out, rounded.as_secs());
+    // The digits of a million and something are a one and what is wanted.
+    let digits = out.len();
+    write_decimal(out, 1_000_000 + u64::from(rounded.subsec_micros()));
+    if let Some(first) = out.get_mut(digits) {
+        *first = b'.';
+    }
+}
+
 /// `23/Nov/2026:13:02:11 +0000`, formatted once a second on each thread.
-fn clf_time() -> String {
+fn append_clf_time(out: &mut Vec<u8>) {
     thread_local! {
         static CACHED: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
     let second = clock::unix_now().as_secs();
     CACHED.with_borrow_mut(|(cached, text)| {
         if *cached != second {
-            *text = Timestamp::now().strftime("%d/%b/%Y:%H:%M:%S +0000").to_string();
+            let time = Timestamp::from_second(i64::try_from(second).unwrap_or_default());
+            let time = time.unwrap_or_default();
+            *text = time.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string();
             *cached = second;
         }
-        text.clone()
-    })
+        out.extend_from_slice(text.as_bytes());
+    });
 }
 
-/// Quotes as httpd does: nothing a client sends can end the field or the line.
-fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
+/// Escapes as httpd does: nothing a client sends can end the field or the line.
+fn append_plain(out: &mut Vec<u8>, text: &[u8]) {
+    let is_plain = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    // Looks at all of it, without an end in between, so that it is many bytes at a time.
+    if text.iter().fold(true, |plain, &byte| plain & is_plain(byte)) {
+        out.extend_from_slice(text);
+        return;
+    }
     for &byte in text {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
@@ -208,7 +236,6 @@ fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
             byte => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
         }
     }
-    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -216,12 +243,13 @@ mod tests {
     use super::*;
 
     fn written(format: AccessFormat) -> String {
-        let mut entry = Entry::begin("42".to_owned());
+        let mut entry = Entry::new();
+        entry.id = "42".to_owned();
         entry.client = "192.0.2.1".to_owned();
         entry.pool = "web".to_owned();
         entry.queued = Duration::from_millis(5);
         entry.fail(503, Reason::QueueFull);
-        let line = Line { request: "GET /\"a\n HTTP/1.1", head: None, sent: 7 };
+        let line = Line { request: ["GET", " ", "/\"a\n", " ", "HTTP/1.1"], head: None, sent: 7 };
         let mut out = Vec::new();
         append(&mut out, format, &entry, &line);
         String::from_utf8(out).unwrap()
@@ -239,6 +267,21 @@ mod tests {
         let line = written(AccessFormat::Extended);
         let end = "\"-\" \"-\" reason=queue-full pool=web queue=0.005000 run=0.000000 id=42\n";
         assert!(line.ends_with(end), "{line}");
+    }
+
+    #[test]
+    fn seconds_have_six_decimals_and_are_rounded() {
+        for (nanos, expected) in [
+            (0, "0.000000"),
+            (1_499, "0.000001"),
+            (1_500, "0.000002"),
+            (999_999_500, "1.000000"),
+            (61_000_020_000, "61.000020"),
+        ] {
+            let mut out = Vec::new();
+            append_seconds(&mut out, Duration::from_nanos(nanos));
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -22,11 +22,11 @@ pub(crate) fn http_date() -> [u8; DATE_LENGTH] {
     thread_local! {
         static CACHED: RefCell<(u64, [u8; DATE_LENGTH])> = const { RefCell::new((0, [0; 29])) };
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let second = unix_now().as_secs();
     CACHED.with_borrow_mut(|(cached_second, date)| {
         if *cached_second != second {
-            let text = httpdate::fmt_http_date(now);
+            let text =
+                httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
             if let Ok(bytes) = <[u8; DATE_LENGTH]>::try_from(text.as_bytes()) {
                 *date = bytes;
                 *cached_second = second;

@@ -17,6 +17,7 @@ use ostler_supervisor::message::ListenerRole;
 
 use crate::clock;
 use crate::deadline::Deadline;
+use crate::entry::Entry;
 use crate::idle::Parked;
 use crate::listener::Listener;
 use crate::places::Place;
@@ -135,18 +136,28 @@ impl Outgoing<'_> {
     ///
     /// When the client left, or took nothing for `timeouts.write-idle`.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        let mut written = 0;
+        let (mut written, mut until) = (0, None);
         let outcome = loop {
             let rest = self.out.get(written..).unwrap_or_default();
             if rest.is_empty() {
                 break Ok(());
             }
-            // Anew with each write that takes something.
-            let at = clock::now() + self.write_idle;
-            match self.deadline.run(at, self.transport.write(rest)).await {
-                Ok(Ok(taken)) => written += taken,
-                Ok(Err(error)) => break Err(error),
-                Err(_elapsed) => break Err(io::ErrorKind::TimedOut.into()),
+            match self.transport.try_write(rest) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    written += taken;
+                    // Anew with each write that takes something.
+                    until = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let at = *until.get_or_insert_with(|| clock::now() + self.write_idle);
+                    match self.deadline.run(at, self.transport.writable()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => break Err(error),
+                        Err(_elapsed) => break Err(io::ErrorKind::TimedOut.into()),
+                    }
+                }
+                Err(error) => break Err(error),
             }
         };
         *self.sent += written as u64;
@@ -242,6 +253,7 @@ fn has_bytes(transport: &Transport) -> bool {
 async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) -> Burst {
     let mut index = HeadIndex::default();
     let mut head = Vec::new();
+    let mut entry = Entry::new();
     let mut client = Client {
         shared,
         listener: &connection.listener,
@@ -259,9 +271,12 @@ async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) 
     };
     loop {
         (client.received, client.sent) = (0, 0);
-        let limits = shared.live.load().head_limits;
+        let (limits, head_timeout) = {
+            let live = shared.live.load();
+            (live.head_limits, live.config.timeouts.head)
+        };
         let paused = clock::now();
-        let end = match read_head(&mut client, &limits).await {
+        let end = match read_head(&mut client, &limits, paused, head_timeout).await {
             Ok(Some(end)) => end,
             Ok(None) => return Burst::Pause(paused),
             Err(NoHead::Closed) => return Burst::Over(Counter::ClosedClient),
@@ -272,7 +287,7 @@ async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) 
         take_head(&mut client.input, &mut head, end);
         client.received = head.len() as u64;
         let ending = match index.parse(&head, &limits) {
-            Ok(()) => request::handle(&mut client, index.head(&head), *served).await,
+            Ok(()) => request::handle(&mut client, &mut entry, index.head(&head), *served).await,
             Err(invalid) => return refuse(&mut client, &invalid.into()).await,
         };
         match ending {
@@ -304,16 +319,18 @@ enum NoHead {
     Refused(RequestError),
 }
 
-/// Reads until a head is complete; `None` when the client pauses before its first byte.
+/// Reads until a head is complete; `None` when the client has paused since `paused`, before its
+/// first byte.
 async fn read_head(
     client: &mut Client<'_>,
     limits: &HeadLimits,
+    paused: Instant,
+    head_timeout: Duration,
 ) -> Result<Option<HeadEnd>, NoHead> {
     let mut scan = HeadScan::default();
     // An empty line before a request is not its beginning (RFC 9112 §2.2).
     let has_begun = |input: &[u8]| !matches!(input, b"" | b"\r" | b"\r\n");
-    let mut begun = has_begun(&client.input).then(clock::now);
-    let head_timeout = client.shared.live.load().config.timeouts.head;
+    let mut begun = None;
     loop {
         if !client.input.is_empty() {
             let found = scan.advance(&client.input, limits);
@@ -322,17 +339,19 @@ async fn read_head(
                 return Ok(found);
             }
         }
+        if begun.is_none() && has_begun(&client.input) {
+            begun = Some(clock::now());
+        }
         let until = match begun {
             Some(begun) => begun + head_timeout,
-            None => clock::now() + HOT_WAIT.min(client.keepalive.idle_timeout),
+            None => paused + HOT_WAIT.min(client.keepalive.idle_timeout),
         };
         client.input.reserve(READ_BYTES);
         let read = client.transport.read(&mut client.input);
         match (client.deadline.run(until, read).await, begun) {
             (Ok(Ok(0)), None) => return Err(NoHead::Closed),
             (Ok(Ok(0)), Some(_)) => return Err(NoHead::Refused(RequestError::Cut)),
-            (Ok(Ok(_)), None) => begun = has_begun(&client.input).then(clock::now),
-            (Ok(Ok(_)), Some(_)) => {}
+            (Ok(Ok(_)), _) => {}
             (Ok(Err(_)), _) => return Err(NoHead::Broken),
             (Err(_elapsed), None) => return Ok(None),
             (Err(_elapsed), Some(_)) => return Err(NoHead::Refused(RequestError::HeadTimeout)),

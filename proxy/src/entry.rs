@@ -8,8 +8,9 @@ use ostler_policy::forwarded;
 
 use crate::clock;
 use crate::reason::Reason;
+use crate::shared::RequestIds;
 
-/// One request.
+/// One request. Kept from request to request of a connection, so that its texts need no new memory.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: String,
@@ -29,10 +30,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// A request that begins now.
-    pub(crate) fn begin(id: String) -> Self {
+    /// No request yet.
+    pub(crate) fn new() -> Self {
         Self {
-            id,
+            id: String::new(),
             started: clock::now(),
             client: String::new(),
             site: String::new(),
@@ -44,11 +45,22 @@ impl Entry {
         }
     }
 
+    /// Forgets the request before, for one that begins now.
+    pub(crate) fn begin(&mut self, ids: &RequestIds) {
+        ids.write_next(&mut self.id);
+        for text in [&mut self.client, &mut self.site, &mut self.pool] {
+            text.clear();
+        }
+        self.started = clock::now();
+        (self.queued, self.ran) = (Duration::ZERO, Duration::ZERO);
+        (self.status, self.reason) = (0, None);
+    }
+
     /// Notes who the client is, and the id that a trusted proxy gave the request.
-    pub(crate) fn note_client(&mut self, client: &mut forwarded::Client) {
+    pub(crate) fn note_client(&mut self, client: &forwarded::Client<'_>) {
         self.client.clone_from(&client.address);
-        if let Some(id) = client.request_id.take() {
-            self.id = id;
+        if let Some(id) = client.request_id {
+            id.clone_into(&mut self.id);
         }
     }
 

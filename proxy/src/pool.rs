@@ -223,24 +223,30 @@ impl Pool {
         queue_timeout: Duration,
     ) -> Result<Permit, NotAdmitted> {
         loop {
-            let place = self.find_place(client, arrived, queue_timeout).await;
+            let place = match self.enter(arrived) {
+                Ok(Entered::Admitted(place, worker)) => Ok((place, worker, Duration::ZERO)),
+                Ok(Entered::Queued(ticket, granted)) => {
+                    let waited = (arrived, queue_timeout);
+                    self.wait(client, waited, (ticket, granted)).await.map(|place| {
+                        let queued = clock::now().saturating_duration_since(arrived);
+                        (place, self.books().worker(place), queued)
+                    })
+                }
+                Err(refused) => Err(refused),
+            };
             let place = place.map_err(|refused| self.count(refused))?;
-            if let Some(permit) = self.permit(place, arrived) {
+            if let Some(permit) = self.permit(place) {
                 return Ok(permit);
             }
         }
     }
 
-    async fn find_place(
+    async fn wait(
         &self,
         client: &mut Client<'_>,
-        arrived: Instant,
-        queue_timeout: Duration,
+        (arrived, queue_timeout): (Instant, Duration),
+        (ticket, mut granted): (Ticket, oneshot::Receiver<Place>),
     ) -> Result<Place, NotAdmitted> {
-        let (ticket, mut granted) = match self.enter(arrived)? {
-            Entered::Admitted(place) => return Ok(place),
-            Entered::Queued(ticket, granted) => (ticket, granted),
-        };
         let transport = &client.transport;
         let outcome = client.deadline.run(arrived + queue_timeout, async {
             tokio::select! {
@@ -276,11 +282,11 @@ impl Pool {
         if let Some(place) = books.admission.admit() {
             books.timings.queue_wait.record(Duration::ZERO, now);
             Self::note_fullness(&mut books);
-            return Ok(Entered::Admitted(place));
+            return Ok(Entered::Admitted(place, books.worker(place)));
         }
         let (waiter, granted) = oneshot::channel();
         match books.admission.arrive(waiter, now) {
-            Arrival::Admitted(place, _) => Ok(Entered::Admitted(place)),
+            Arrival::Admitted(place, _) => Ok(Entered::Admitted(place, books.worker(place))),
             Arrival::Queued(ticket) => Ok(Entered::Queued(ticket, granted)),
             Arrival::Shed(shed, _) => Err(shed.into()),
         }
@@ -288,9 +294,10 @@ impl Pool {
 
     /// Claims the row of a place. `None` when somebody else holds it: then the place is lost until
     /// its worker is replaced, which is better than two requests in one row.
-    fn permit(self: &Arc<Self>, place: Place, arrived: Instant) -> Option<Permit> {
-        let worker =
-            self.books().workers.iter().find(|known| known.number == place.worker).cloned();
+    fn permit(
+        self: &Arc<Self>,
+        (place, worker, queued): (Place, Option<Arc<Worker>>, Duration),
+    ) -> Option<Permit> {
         let Some(worker) = worker else {
             self.release_place(place);
             return None;
@@ -301,16 +308,26 @@ impl Pool {
             tracing::error!(%pool, slot, row, "row_held_by_another");
             return None;
         };
-        let queued = clock::now().saturating_duration_since(arrived);
         self.counters.add(Counter::RequestsTotal, 1);
-        self.counters.add(Counter::QueueWaitMsTotal, whole_ms(queued));
+        if !queued.is_zero() {
+            self.counters.add(Counter::QueueWaitMsTotal, whole_ms(queued));
+        }
         Some(Permit::new(Arc::clone(self), worker, place, ticket, queued))
     }
 
-    /// Takes a place back, and passes it on to who waits longest.
+    /// Takes a place back that was not used, and passes it on to who waits longest.
     fn release_place(&self, place: Place) {
-        let now = clock::now();
+        self.end_run(place, None, clock::now());
+    }
+
+    /// Takes a place back, and passes it on to who waits longest. Records how long a request ran
+    /// in the application, if one did.
+    fn end_run(&self, place: Place, ran: Option<Duration>, now: Instant) {
         let mut books = self.books();
+        if let Some(ran) = ran {
+            self.counters.add(Counter::RunMsTotal, whole_ms(ran));
+            books.timings.run.record(ran, now);
+        }
         if let Some(grant) = books.admission.release(place, now) {
             books.timings.queue_wait.record(grant.waited, now);
             Self::hand_over(&mut books, grant.place, grant.waiter, now);
@@ -331,12 +348,6 @@ impl Pool {
             offer = next.and_then(|grant| grant.waiter.send(grant.place).err());
         }
         Self::note_fullness(books);
-    }
-
-    /// Records how long a request ran in the application.
-    fn record_run(&self, ran: Duration) {
-        self.counters.add(Counter::RunMsTotal, whole_ms(ran));
-        self.books().timings.run.record(ran, clock::now());
     }
 
     fn note_fullness(books: &mut Books) {
@@ -394,8 +405,15 @@ impl Pool {
     }
 }
 
+impl Books {
+    /// The worker of a place; `None` when it is forgotten already.
+    fn worker(&self, place: Place) -> Option<Arc<Worker>> {
+        self.workers.iter().find(|known| known.number == place.worker).cloned()
+    }
+}
+
 enum Entered {
-    Admitted(Place),
+    Admitted(Place, Option<Arc<Worker>>),
     Queued(Ticket, oneshot::Receiver<Place>),
 }
 

@@ -9,7 +9,8 @@ mod from_pool;
 use std::borrow::Cow;
 
 use ostler_conf::{AccessFormat, RouteAction, RouteConfig};
-use ostler_policy::forwarded::{self, Peer};
+use ostler_policy::decimal::write_decimal;
+use ostler_policy::forwarded;
 use ostler_policy::http::RequestInvalid;
 use ostler_policy::http::answer::{ClientBody, ToClient, write_field, write_status_line};
 use ostler_policy::http::fields::Known;
@@ -40,7 +41,7 @@ pub(crate) struct Request<'r> {
     pub(crate) target: target::Target<'r>,
     pub(crate) framing: framing::Framing,
     pub(crate) body: RequestBody,
-    pub(crate) client: forwarded::Client,
+    pub(crate) client: forwarded::Client<'r>,
     pub(crate) persistence: Persistence,
 }
 
@@ -76,40 +77,46 @@ impl Request<'_> {
 }
 
 /// Answers one request. `served` counts the requests of the connection, this one included.
-pub(crate) async fn handle(client: &mut Client<'_>, head: RequestHead<'_>, served: u32) -> Ending {
+pub(crate) async fn handle(
+    client: &mut Client<'_>,
+    entry: &mut Entry,
+    head: RequestHead<'_>,
+    served: u32,
+) -> Ending {
     let shared = client.shared;
     let is_counted = client.listener.role == ListenerRole::Client;
     let _in_flight = Activity::begin(is_counted.then_some(&shared.gauges.in_flight));
     let _writing = Activity::begin(is_counted.then_some(&shared.gauges.writing));
     let live = client.listener.last().unwrap_or_else(|| shared.live.load_full());
-    let mut entry = Entry::begin(shared.ids.next());
+    entry.begin(&shared.ids);
     let ending = match check(client, &live, head, served) {
         Ok(mut request) => {
-            entry.note_client(&mut request.client);
-            match answer(client, &mut request, &mut entry).await {
+            entry.note_client(&request.client);
+            match answer(client, &mut request, entry).await {
                 Ok(ending) => ending,
-                Err(error) => fail(client, &request, &mut entry, &error).await,
+                Err(error) => fail(client, &request, entry, &error).await,
             }
         }
         Err(error) => {
             let closes = respond::closes(&error);
-            entry.client = peer_name(client.peer);
-            tell(client, &live, Some(head), &mut entry, (&error, closes)).await;
+            entry.client = client.peer.name();
+            tell(client, &live, Some(head), entry, (&error, closes)).await;
             Ending::Linger
         }
     };
-    let line = [head.method(), " ", head.target(), " ", head.version().as_str()].concat();
-    record(client, &live, Some(head), &line, &entry);
+    let line = [head.method(), " ", head.target(), " ", head.version().as_str()];
+    record(client, &live, Some(head), line, entry);
     ending
 }
 
 /// Answers what never became a request: its head is malformed, too large or late.
 pub(crate) async fn refuse_head(client: &mut Client<'_>, line: &[u8], error: &RequestError) {
     let live = client.shared.live.load_full();
-    let mut entry = Entry::begin(client.shared.ids.next());
-    entry.client = peer_name(client.peer);
+    let mut entry = Entry::new();
+    entry.begin(&client.shared.ids);
+    entry.client = client.peer.name();
     tell(client, &live, None, &mut entry, (error, true)).await;
-    record(client, &live, None, &String::from_utf8_lossy(line), &entry);
+    record(client, &live, None, [&String::from_utf8_lossy(line), "", "", "", ""], &entry);
 }
 
 /// Decides what the request says: host, target, framing, client, persistence.
@@ -301,7 +308,9 @@ pub(crate) async fn respond(
         write_field(out, name.as_bytes(), value);
     }
     if !matches!(status, 204 | 304) {
-        write_field(out, b"content-length", body.len().to_string().as_bytes());
+        out.extend_from_slice(b"content-length: ");
+        write_decimal(out, body.len() as u64);
+        out.extend_from_slice(b"\r\n");
     }
     write_field(out, b"date", &date);
     request.to_client(ClientBody::AsStated, &date).write_framing(out);
@@ -385,7 +394,7 @@ fn record(
     client: &Client<'_>,
     live: &LiveConfig,
     head: Option<RequestHead<'_>>,
-    line: &str,
+    line: [&str; 5],
     entry: &Entry,
 ) {
     if client.listener.role == ListenerRole::Status {
@@ -418,13 +427,6 @@ fn count(shared: &Shared, client: &Client<'_>, entry: &Entry) {
     counters.add(class, 1);
     if let Some(reason) = entry.reason {
         counters.add(Counter::reason(reason.position()), 1);
-    }
-}
-
-fn peer_name(peer: Peer) -> String {
-    match peer {
-        Peer::Ip(address) => address.to_canonical().to_string(),
-        Peer::Unix => "unix".to_owned(),
     }
 }
 

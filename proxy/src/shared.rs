@@ -96,7 +96,7 @@ impl Drop for Activity<'_> {
 /// Makes request ids: unique among processes by their random half, within one by counting.
 #[derive(Debug)]
 pub(crate) struct RequestIds {
-    prefix: u64,
+    prefix: String,
     next: AtomicU64,
 }
 
@@ -106,13 +106,18 @@ impl RequestIds {
         use std::hash::{BuildHasher as _, RandomState};
         let prefix = RandomState::new().hash_one((std::process::id(), clock::unix_now()));
         // 48 random bits are enough beside the counter, and twenty characters fit a log line.
-        Self { prefix: prefix >> 16, next: AtomicU64::new(1) }
+        Self { prefix: format!("{:012x}", prefix >> 16), next: AtomicU64::new(1) }
     }
 
-    /// The next id.
-    pub(crate) fn next(&self) -> String {
+    /// Writes the next id over `id`.
+    pub(crate) fn write_next(&self, id: &mut String) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{:012x}{number:08x}", self.prefix)
+        id.clone_from(&self.prefix);
+        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(8);
+        for place in (0..digits).rev() {
+            let digit = u32::try_from((number >> (4 * place)) & 0xf).unwrap_or_default();
+            id.extend(char::from_digit(digit, 16));
+        }
     }
 }
 
@@ -147,5 +152,24 @@ impl Complaints {
                     Ordering::Relaxed,
                 )
                 .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_twenty_hexadecimal_digits_until_the_counter_needs_more() {
+        let ids = RequestIds { prefix: "0123456789ab".to_owned(), next: AtomicU64::new(0xaf) };
+        let mut id = "the one before".to_owned();
+        let mut next = || {
+            ids.write_next(&mut id);
+            id.clone()
+        };
+        assert_eq!(next(), "0123456789ab000000af");
+        assert_eq!(next(), "0123456789ab000000b0");
+        ids.next.store(0x1_0000_0000, Ordering::Relaxed);
+        assert_eq!(next(), "0123456789ab100000000");
     }
 }

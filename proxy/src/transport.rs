@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -26,11 +27,26 @@ impl Transport {
     }
 
     /// Reads what is there into the room at the end of `into`.
+    ///
+    /// A read that leaves some of the room has taken everything. Then the event loop waits for
+    /// more at once, without a second read that would only say so. (It waits for a change since
+    /// the read began, so nothing that comes meanwhile is missed.)
     pub(crate) fn try_read(&self, into: &mut Vec<u8>) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_read_buf(into),
-            Self::Unix(stream) => stream.try_read_buf(into),
-        }
+        let room = into.capacity() - into.len();
+        let mut all = None;
+        let read = || {
+            let count = rustix::io::read(self, spare_capacity(into))?;
+            if 0 < count && count < room {
+                all = Some(count);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(count)
+        };
+        let outcome = match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, read),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, read),
+        };
+        all.map_or(outcome, Ok)
     }
 
     /// Reads into the room at the end of `into`; 0 when the other side has closed.
@@ -69,25 +85,16 @@ impl Transport {
         }
     }
 
-    /// Writes some of `bytes`, which are not empty; returns how many were taken.
-    pub(crate) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.try_write(bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes some of `bytes`, if any is taken at once; returns how many were.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
         }
     }
 
-    async fn writable(&self) -> io::Result<()> {
+    /// Waits until something may be taken.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.writable().await,
             Self::Unix(stream) => stream.writable().await,

@@ -1,8 +1,9 @@
-//! Developer commands: `cargo xtask test`, `demo`, `docs`.
+//! Developer commands: `cargo xtask test`, `bench`, `demo`, `docs`.
 //!
-//! Each is a list of commands a person could type; nothing here knows how the product works.
+//! Each is a list of commands a person could type; only `bench` knows how the product is used.
 //! `test` is all that CI runs, so what passes here passes there.
 
+mod bench;
 mod demo;
 mod prerequisite;
 mod step;
@@ -19,6 +20,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test    everything CI runs, stopping at the first failure
+  bench   count the proxy's instructions and compare them with xtask/instructions.toml;
+          `bench --record` writes that file anew
   demo    build in release and serve the demo site until Ctrl-C
   docs    write docs/configuration.md anew from the configuration model
 ";
@@ -28,6 +31,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["test"] => test(),
+        ["bench"] => bench::run(false),
+        ["bench", "--record"] => bench::run(true),
         ["demo"] => demo::run(),
         ["docs"] => docs(),
         ["help" | "--help" | "-h"] => {
@@ -83,6 +88,12 @@ fn test() -> anyhow::Result<()> {
     } else {
         steps.skip("units", "systemd-analyze is missing: apt-get install systemd");
     }
+    // Last, because it builds what ships once more, optimised as it ships.
+    if let Some(missing) = bench::missing() {
+        steps.skip("bench", missing);
+    } else {
+        steps.run("bench", &mut cargo(&["xtask", "bench"]))?;
+    }
     steps.summarise();
     Ok(())
 }
@@ -119,6 +130,15 @@ fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(project());
+    // What the outer cargo says of this package; build scripts that look at it would be run anew.
+    for (name, _) in std::env::vars_os() {
+        let is_ours = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if is_ours {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

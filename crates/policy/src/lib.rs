@@ -8,6 +8,7 @@
 #![warn(clippy::indexing_slicing, clippy::string_slice)]
 
 pub mod admission;
+pub mod decimal;
 pub mod forwarded;
 pub mod http;
 pub mod keepalive;

@@ -1,6 +1,7 @@
 //! Which route answers a request: the site by host, then the longest path, then the method.
 //!
-//! Finding costs one hash look-up for each segment of the path, however many routes there are.
+//! Finding costs a few hash look-ups for each segment of the path, however many routes there are,
+//! and none for segments that lie beyond every prefix.
 //! Built once for each listener from a configuration; never changed afterwards.
 
 use std::collections::HashMap;
@@ -44,6 +45,8 @@ type Paths = Arc<PathTable>;
 struct PathTable {
     exact: HashMap<Vec<u8>, Methods>,
     prefixes: HashMap<Vec<u8>, Methods>,
+    /// Bytes of the longest prefix.
+    longest: usize,
 }
 
 /// The routes of one path, in the order written.
@@ -109,6 +112,9 @@ impl PathTable {
                 RoutePath::Exact(path) => (&mut table.exact, path),
                 RoutePath::Prefix(path) => (&mut table.prefixes, path),
             };
+            if matches!(config.path, RoutePath::Prefix(_)) {
+                table.longest = table.longest.max(path.len());
+            }
             let route = Route { site: name.clone(), config: config.clone() };
             paths.entry(path.clone().into_bytes()).or_default().push(Arc::new(route));
         }
@@ -120,7 +126,8 @@ impl PathTable {
         if let Some(methods) = self.exact.get(path).or_else(|| self.prefixes.get(path)) {
             return Some(methods);
         }
-        let mut rest = path;
+        // With the slash behind it, where the prefix has none itself.
+        let mut rest = path.get(..=self.longest).unwrap_or(path);
         while let Some(slash) = memchr::memrchr(b'/', rest) {
             let with_slash = rest.get(..=slash).unwrap_or_default();
             let without = rest.get(..slash).unwrap_or_default();
@@ -212,6 +219,8 @@ mod tests {
         check("public", "www.example.com", "/api/v1/x", "PUT", "405 GET, HEAD, POST");
         check("public", "www.example.com", "/api/exact", "GET", "/exact");
         check("public", "www.example.com", "/api/exact/x", "GET", "/api-any");
+        let deep = ["/api/v1", &"/a".repeat(4000)].concat();
+        check("public", "www.example.com", &deep, "GET", "/api-v1-get");
     }
 
     #[test]
@@ -222,6 +231,9 @@ mod tests {
         check("public", "example.com", "/", "GET", "404");
         check("public", "other", "/only", "GET", "404");
         check("inside", "other", "/only", "GET", "/fallback");
+        check("inside", "other", "/only/", "GET", "/fallback");
+        check("inside", "other", "/only/x/y", "GET", "/fallback");
+        check("inside", "other", "/onlyx/y", "GET", "404");
         check("inside", "other", "/on", "GET", "404");
     }
 

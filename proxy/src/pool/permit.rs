@@ -53,15 +53,15 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let row = self.worker.segment.row(self.place.row);
-        if let Some(started) = self.started {
-            let ran = clock::now().saturating_duration_since(started);
+        let now = clock::now();
+        let ran = self.started.map(|started| now.saturating_duration_since(started));
+        if let Some(ran) = ran {
             row.add_request(u64::try_from(ran.as_micros()).unwrap_or(u64::MAX));
-            self.pool.record_run(ran);
         }
         if !row.release(self.ticket) {
             let (pool, slot) = (&self.pool.name, self.worker.id.slot);
             tracing::error!(%pool, slot, row = self.place.row, "row_changed_by_another");
         }
-        self.pool.release_place(self.place);
+        self.pool.end_run(self.place, ran, now);
     }
 }

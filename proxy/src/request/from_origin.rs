@@ -29,8 +29,8 @@ pub(super) async fn answer(
         body: request.framing,
         request_id: &entry.id,
         forwarded_for: &request.client.forwarded_for,
-        forwarded_proto: &request.client.proto,
-        forwarded_host: &request.client.host,
+        forwarded_proto: request.client.proto,
+        forwarded_host: request.client.host,
         forwarded: &request.client.forwarded,
         closes: true,
     };

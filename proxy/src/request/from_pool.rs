@@ -140,8 +140,8 @@ fn forwarded_head(
         body: running.exchange.framing(stated_framing(request, collected)),
         request_id: &entry.id,
         forwarded_for: &request.client.forwarded_for,
-        forwarded_proto: &request.client.proto,
-        forwarded_host: &request.client.host,
+        forwarded_proto: request.client.proto,
+        forwarded_host: request.client.host,
         forwarded: &request.client.forwarded,
         closes: running.closes(),
     };

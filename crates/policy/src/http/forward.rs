@@ -5,6 +5,7 @@ use super::answer::write_field;
 use super::fields::{Field, Known, members};
 use super::framing::Framing;
 use super::head::RequestHead;
+use crate::decimal::write_decimal;
 
 /// What the proxy adds or decides itself.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +61,9 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead<'_>, forward: &Forwar
         }
         Framing::Empty | Framing::UntilClose => {}
         Framing::Length(length) => {
-            write_field(out, b"content-length", length.to_string().as_bytes());
+            out.extend_from_slice(b"content-length: ");
+            write_decimal(out, length);
+            out.extend_from_slice(b"\r\n");
         }
         Framing::Chunked => write_field(out, b"transfer-encoding", b"chunked"),
     }

@@ -187,7 +187,10 @@ impl HeadIndex {
     /// The head as a whole: `bytes` must be those that were parsed.
     #[must_use]
     pub fn head<'b>(&'b self, bytes: &'b [u8]) -> RequestHead<'b> {
-        RequestHead { bytes, index: self }
+        // The tokenizer lets ASCII only into methods, and UTF-8 into targets.
+        let text = |span: Span| std::str::from_utf8(span.within(bytes)).unwrap_or_default();
+        let (method, target) = (text(self.method), text(self.target));
+        RequestHead { bytes, index: self, method, target }
     }
 }
 
@@ -225,19 +228,21 @@ fn is_other_version(word: Option<&[u8]>) -> bool {
 pub struct RequestHead<'b> {
     bytes: &'b [u8],
     index: &'b HeadIndex,
+    method: &'b str,
+    target: &'b str,
 }
 
 impl<'b> RequestHead<'b> {
     /// The method, as it was sent; methods are case-sensitive (RFC 9110 §9.1).
     #[must_use]
     pub fn method(&self) -> &'b str {
-        self.text(self.index.method)
+        self.method
     }
 
     /// The target, as it was sent.
     #[must_use]
     pub fn target(&self) -> &'b str {
-        self.text(self.index.target)
+        self.target
     }
 
     /// The version on the request line.
@@ -258,20 +263,19 @@ impl<'b> RequestHead<'b> {
 
     /// The values of every field of one kind.
     pub fn values(&self, known: Known) -> impl Iterator<Item = &'b [u8]> + use<'b> {
-        self.fields().filter(move |field| field.known == known).map(|field| field.value)
+        let bytes = self.bytes;
+        let fields = self.index.fields.iter();
+        fields.filter(move |field| field.known == known).map(move |field| field.value.within(bytes))
     }
 
     /// The first value of a field that the proxy itself gives no meaning to.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&'b [u8]> {
-        self.fields()
-            .find(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|field| field.value)
-    }
-
-    fn text(&self, span: Span) -> &'b str {
-        // The tokenizer lets ASCII only into methods, and UTF-8 into targets.
-        std::str::from_utf8(span.within(self.bytes)).unwrap_or_default()
+        let is_it = |field: &&FieldSpan| {
+            field.name.range().len() == name.len()
+                && field.name.within(self.bytes).eq_ignore_ascii_case(name.as_bytes())
+        };
+        self.index.fields.iter().find(is_it).map(|field| field.value.within(self.bytes))
     }
 }
 

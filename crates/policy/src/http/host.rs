@@ -65,7 +65,9 @@ fn split(host: &str) -> Option<(&str, Option<&str>)> {
             None => rest.is_empty().then_some((name, None)),
         };
     }
-    Some(host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))))
+    let colon = memchr::memchr(b':', host.as_bytes());
+    let parts = colon.and_then(|at| Some((host.get(..at)?, host.get(at.saturating_add(1)..)?)));
+    Some(parts.map_or((host, None), |(name, port)| (name, Some(port))))
 }
 
 /// Whether a byte may stand in a registered name (RFC 3986 §3.2.2), percent-encoding aside:

@@ -26,7 +26,8 @@ impl<'b> Target<'b> {
     /// The query with its question mark; empty without one.
     #[must_use]
     pub fn query(&self) -> &'b str {
-        self.origin_form.find('?').and_then(|at| self.origin_form.get(at..)).unwrap_or_default()
+        let mark = memchr::memchr(b'?', self.origin_form.as_bytes());
+        mark.and_then(|at| self.origin_form.get(at..)).unwrap_or_default()
     }
 }
 
@@ -58,7 +59,8 @@ pub fn checked<'b>(method: &str, target: &'b str) -> Result<Target<'b>, RequestI
     if !origin_form.starts_with('/') {
         return Err(Malformed("the target is neither a path nor an absolute URI"));
     }
-    let path = origin_form.split('?').next().unwrap_or_default();
+    let mark = memchr::memchr(b'?', origin_form.as_bytes()).unwrap_or(origin_form.len());
+    let path = origin_form.get(..mark).unwrap_or_default();
     Ok(Target { origin_form, path: routing_path(path)?, authority })
 }
 
