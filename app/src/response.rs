@@ -148,7 +148,7 @@ impl BodyWriter {
     /// The client has left.
     pub fn write_piece(&mut self, piece: Bytes) -> io::Result<()> {
         self.flush()?;
-        self.send(&piece)
+        self.send(piece)
     }
 
     /// A body that goes into a cell, behind its head.
@@ -156,16 +156,16 @@ impl BodyWriter {
         Self { gathered: BytesMut::new(), way: Way::Ring(answer) }
     }
 
-    fn send(&mut self, piece: &Bytes) -> io::Result<()> {
+    fn send(&mut self, piece: Bytes) -> io::Result<()> {
         if piece.is_empty() {
             return Ok(());
         }
         match &mut self.way {
-            Way::Pieces(pieces) => pieces
-                .blocking_send(Ok(piece.clone()))
-                .map_err(|_unsent| io::ErrorKind::BrokenPipe.into()),
+            Way::Pieces(pieces) => {
+                pieces.blocking_send(Ok(piece)).map_err(|_unsent| io::ErrorKind::BrokenPipe.into())
+            }
             Way::Ring(answer) => {
-                answer.write_all(piece, false)?;
+                answer.write_all(&piece, false)?;
                 answer.flush();
                 Ok(())
             }
@@ -203,7 +203,7 @@ impl Write for BodyWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         let piece = self.gathered.split().freeze();
-        self.send(&piece)
+        self.send(piece)
     }
 }
 

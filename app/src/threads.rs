@@ -35,6 +35,7 @@ struct Queue {
 }
 
 /// What a thread does next.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 enum Work {
     Job(Job),
     Taken(Taken),

@@ -38,16 +38,17 @@ fn parse_with<const FIELDS: usize>(bytes: &Bytes) -> Result<Option<Parsed>, http
     };
     let (mut parts, ()) = http::Request::new(()).into_parts();
     let method = head.method.unwrap_or_default();
-    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| httparse::Error::Token)?;
+    parts.method =
+        Method::from_bytes(method.as_bytes()).map_err(|_not_one| httparse::Error::Token)?;
     let target = bytes.slice_ref(head.path.unwrap_or_default().as_bytes());
-    parts.uri = Uri::from_maybe_shared(target).map_err(|_| httparse::Error::Token)?;
+    parts.uri = Uri::from_maybe_shared(target).map_err(|_not_one| httparse::Error::Token)?;
     parts.version = if head.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     parts.headers.reserve(head.headers.len());
     for field in head.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| httparse::Error::HeaderName)?;
+        let name = name.map_err(|_not_one| httparse::Error::HeaderName)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        parts.headers.append(name, value.map_err(|_| httparse::Error::HeaderValue)?);
+        parts.headers.append(name, value.map_err(|_not_one| httparse::Error::HeaderValue)?);
     }
     Ok(Some((parts, length)))
 }
@@ -82,7 +83,8 @@ pub(crate) fn write(
 /// would only guess (RFC 9110 §8.6).
 fn states(head: &response::Parts, length: u64, is_to_head: bool) -> bool {
     let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    !is_bodiless && !head.status.is_informational() && !(is_to_head && length == 0)
+    let is_guess = is_to_head && length == 0;
+    !(is_bodiless || is_guess || head.status.is_informational())
 }
 
 fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {

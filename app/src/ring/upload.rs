@@ -35,6 +35,7 @@ pub(crate) struct Received {
 pub(crate) struct Upload(Arc<Mutex<Option<Reader>>>);
 
 /// What was made of the bytes that have come.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 enum Look {
     Enough { head: request::Parts, body: Bytes, is_whole: bool },
     TooLittle(Vec<u8>),
@@ -136,7 +137,7 @@ impl Reader {
                         return Poll::Pending;
                     }
                 }
-                found => return Poll::Ready(Ok(found)),
+                found @ (Found::Bytes(_) | Found::End) => return Poll::Ready(Ok(found)),
             }
         }
     }
