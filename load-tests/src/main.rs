@@ -26,6 +26,7 @@ mod scenario;
 mod server;
 mod servers;
 mod statistics;
+mod text;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;

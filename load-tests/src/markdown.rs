@@ -1,12 +1,12 @@
 //! Results as a page: what had to come out, then a table for each scenario.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use crate::criterion::{Outcome, Verdict};
 use crate::figure::Figure;
 use crate::results::{Cell, Results};
 use crate::scenario::{Scenario, Vary};
+use crate::text::add;
 
 /// The page of several scenarios; `set` is what was asked for.
 pub(crate) fn page(set: &str, all: &[Results]) -> String {
@@ -65,7 +65,7 @@ fn scenario(text: &mut String, results: &Results) {
     let mut head = "| server |".to_owned();
     let mut rule = "|---|".to_owned();
     for title in point.into_iter().chain(figures.iter().map(|figure| figure.title())) {
-        head += &format!(" {title} |");
+        add(&mut head, format_args!(" {title} |"));
         rule += "--:|";
     }
     line(text, &format!("\n{head}\n{rule}"));
@@ -80,7 +80,7 @@ fn scenario(text: &mut String, results: &Results) {
 fn row(text: &mut String, cell: &Cell, figures: &BTreeSet<Figure>) {
     let mut row = format!("| {} |", cell.server.name());
     if let Some(point) = cell.point {
-        row += &format!(" {point} |");
+        add(&mut row, format_args!(" {point} |"));
     }
     for figure in figures {
         row += &cell.medians.get(figure).map_or_else(
@@ -121,5 +121,5 @@ fn notes(text: &mut String, cell: &Cell) {
 }
 
 fn line(text: &mut String, line: &str) {
-    writeln!(text, "{line}").expect("a string takes whatever is written to it");
+    add(text, format_args!("{line}\n"));
 }

@@ -123,20 +123,22 @@ fn measure(scenario: Scenario, machine: &Machine, binaries: &Binaries) -> Result
     Ok(results)
 }
 
+/// What is said of a round while the next one runs.
+const SHOWN: [Figure; 7] = [
+    Figure::RequestsPerSecond,
+    Figure::CpuPerRequestUs,
+    Figure::LatencyP99Ms,
+    Figure::IdealP99Ms,
+    Figure::ProxyMemoryMib,
+    Figure::BytesPerConnection,
+    Figure::Failed,
+];
+
 /// What the last round gave, in a line.
 fn last_round(cell: &Cell) -> String {
     if let Some(error) = &cell.error {
         return error.clone();
     }
-    const SHOWN: [Figure; 7] = [
-        Figure::RequestsPerSecond,
-        Figure::CpuPerRequestUs,
-        Figure::LatencyP99Ms,
-        Figure::IdealP99Ms,
-        Figure::ProxyMemoryMib,
-        Figure::BytesPerConnection,
-        Figure::Failed,
-    ];
     let Some(round) = cell.rounds.last() else { return String::new() };
     let show = |figure: &Figure| {
         let value = round.figures.get(figure)?;

@@ -91,18 +91,18 @@ fn figures(recorded: &Recorded, scenario: &Scenario) -> Figures {
     let places = scenario.worker.as_ref().map_or(1, |worker| worker.processes * worker.threads);
     let (latencies, waits) = (sorted(latencies), sorted(waits));
     let ideal = sorted(latencies_us(&arrivals, places).into_iter());
-    let ms = |values: &[u64], percent| percentile(values, percent) as f64 / 1000.0;
-    let (own_p99, ideal_p99) = (ms(&latencies, 99.0), ms(&ideal, 99.0));
+    let ms = |values: &[u64], per_mille| percentile(values, per_mille) as f64 / 1000.0;
+    let (own_p99, ideal_p99) = (ms(&latencies, 990), ms(&ideal, 990));
     Figures::from([
-        (Figure::LatencyP50Ms, ms(&latencies, 50.0)),
+        (Figure::LatencyP50Ms, ms(&latencies, 500)),
         (Figure::LatencyP99Ms, own_p99),
-        (Figure::LatencyP999Ms, ms(&latencies, 99.9)),
-        (Figure::WaitP50Ms, ms(&waits, 50.0)),
-        (Figure::WaitP99Ms, ms(&waits, 99.0)),
-        (Figure::WaitP999Ms, ms(&waits, 99.9)),
-        (Figure::IdealP50Ms, ms(&ideal, 50.0)),
+        (Figure::LatencyP999Ms, ms(&latencies, 999)),
+        (Figure::WaitP50Ms, ms(&waits, 500)),
+        (Figure::WaitP99Ms, ms(&waits, 990)),
+        (Figure::WaitP999Ms, ms(&waits, 999)),
+        (Figure::IdealP50Ms, ms(&ideal, 500)),
         (Figure::IdealP99Ms, ideal_p99),
-        (Figure::IdealP999Ms, ms(&ideal, 99.9)),
+        (Figure::IdealP999Ms, ms(&ideal, 999)),
         (Figure::P99OverIdeal, own_p99 / ideal_p99),
         (Figure::Refused, refused as f64),
         (Figure::Failed, (recorded.records.len() - answered.len() - refused) as f64),

@@ -2,11 +2,10 @@
 //!
 //! Each picture has its own light background, so that it can be read on a dark page, too.
 
-use std::fmt::Write as _;
-
 use crate::figure::Figure;
 use crate::results::{Cell, Results};
 use crate::scenario::Kind;
+use crate::text::add;
 
 const WIDTH: f64 = 720.0;
 const LABEL_WIDTH: f64 = 190.0;
@@ -115,8 +114,4 @@ fn picture(title: &str, parts: &[Figure], cells: &[&Cell]) -> String {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-fn add(text: &mut String, piece: std::fmt::Arguments<'_>) {
-    text.write_fmt(piece).expect("a string takes whatever is written to it");
 }

@@ -250,18 +250,14 @@ impl Scenario {
     pub(crate) fn at(&self, point: Option<u32>) -> Self {
         let mut scenario = self.clone();
         let Some(value) = point else { return scenario };
-        let mut worker = scenario.worker.as_mut();
-        match self.vary {
-            Some(Vary::Connections(_)) => scenario.load.connections = value,
-            Some(Vary::WorkerThreads(_)) => {
-                worker.iter_mut().for_each(|worker| worker.threads = value);
-            }
-            Some(Vary::Processes(_)) => {
-                worker.iter_mut().for_each(|worker| worker.processes = value);
-            }
-            Some(Vary::Pools(_)) => scenario.pools = value,
-            Some(Vary::Routes(_)) => scenario.routes = value,
-            Some(Vary::LoadPercent(_)) | None => {}
+        match (&self.vary, &mut scenario.worker) {
+            (Some(Vary::Connections(_)), _) => scenario.load.connections = value,
+            (Some(Vary::WorkerThreads(_)), Some(worker)) => worker.threads = value,
+            (Some(Vary::Processes(_)), Some(worker)) => worker.processes = value,
+            (Some(Vary::Pools(_)), _) => scenario.pools = value,
+            (Some(Vary::Routes(_)), _) => scenario.routes = value,
+            (Some(Vary::WorkerThreads(_) | Vary::Processes(_)), None)
+            | (Some(Vary::LoadPercent(_)) | None, _) => {}
         }
         scenario
     }

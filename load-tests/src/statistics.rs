@@ -26,16 +26,10 @@ impl Spread {
     }
 }
 
-/// The value that `percent` of the sorted values do not exceed (nearest rank); 0 of nothing.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rank is between 1 and the number of values"
-)]
-pub(crate) fn percentile(sorted: &[u64], percent: f64) -> u64 {
-    let rank = (percent / 100.0 * sorted.len() as f64).ceil().max(1.0) as usize;
-    sorted.get(rank.min(sorted.len()).wrapping_sub(1)).copied().unwrap_or_default()
+/// The value that so many of a thousand sorted values do not exceed (nearest rank); 0 of nothing.
+pub(crate) fn percentile(sorted: &[u64], per_mille: usize) -> u64 {
+    let rank = (sorted.len() * per_mille).div_ceil(1000).clamp(1, sorted.len().max(1));
+    sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -53,13 +47,13 @@ mod tests {
     #[test]
     fn a_percentile_is_one_of_the_values() {
         let values: Vec<u64> = (1..=1000).collect();
-        assert_eq!(percentile(&values, 50.0), 500);
-        assert_eq!(percentile(&values, 99.0), 990);
-        assert_eq!(percentile(&values, 99.9), 999);
-        assert_eq!(percentile(&values, 100.0), 1000);
-        assert_eq!(percentile(&values, 0.0), 1);
-        assert_eq!(percentile(&[5], 99.0), 5);
-        assert_eq!(percentile(&[], 99.0), 0);
+        assert_eq!(percentile(&values, 500), 500);
+        assert_eq!(percentile(&values, 990), 990);
+        assert_eq!(percentile(&values, 999), 999);
+        assert_eq!(percentile(&values, 1000), 1000);
+        assert_eq!(percentile(&values, 0), 1);
+        assert_eq!(percentile(&[5], 990), 5);
+        assert_eq!(percentile(&[], 990), 0);
     }
 
     #[track_caller]

@@ -163,8 +163,7 @@ impl Generator {
         let progress = client.receive();
         let now_us = self.now_us();
         let record = self.busy[index].map(|record| &mut self.records[record]);
-        let mut is_kept = true;
-        match (progress, record) {
+        let is_kept = match (progress, record) {
             (Progress::Nothing, _) | (Progress::Begun, None) => return,
             (Progress::Begun, Some(record)) => {
                 if record.first_byte_us == 0 {
@@ -179,10 +178,10 @@ impl Generator {
                 record.done_us = now_us;
                 record.status = head.status;
                 record.service_us = head.service_us;
-                is_kept = !head.is_last;
+                !head.is_last
             }
-            (Progress::Broken, _) | (Progress::Complete(_), None) => is_kept = false,
-        }
+            (Progress::Broken, _) | (Progress::Complete(_), None) => false,
+        };
         if self.busy[index].take().is_some() {
             self.unanswered -= 1;
         }

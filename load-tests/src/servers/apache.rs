@@ -1,6 +1,7 @@
-//! Apache httpd: a thread for each request that is proxied, as many as there are connections.
+//! Apache httpd: a thread for each request that is proxied.
 //!
-//! Two processes share the threads. `mod_proxy` keeps its connections to workers; `mod_wsgi` runs
+//! Two processes have twice as many threads as there are connections: with fewer, the event MPM
+//! closes kept connections early. `mod_proxy` keeps its connections to workers; `mod_wsgi` runs
 //! the application in Python, in daemon mode.
 
 use anyhow::{Result, bail};
@@ -8,6 +9,7 @@ use anyhow::{Result, bail};
 use crate::process::Program;
 use crate::scenario::WorkerPlan;
 use crate::server::{Launch, Place};
+use crate::text::add;
 
 /// Where Debian installs modules.
 const MODULES: &str = "/usr/lib/apache2/modules";
@@ -34,7 +36,12 @@ pub(crate) fn launch(place: &Place<'_>, mpm: &str) -> Launch {
     }
     text += "<Proxy \"balancer://app\">\n";
     for (index, socket) in place.sockets.iter().enumerate() {
-        text += &format!("BalancerMember \"unix:{}|http://worker-{index}\"\n", socket.display());
+        let socket = socket.display();
+        let member = format_args!(
+            "BalancerMember \"unix:{socket}|http://worker-{index}\"
+"
+        );
+        add(&mut text, member);
     }
     text += "ProxySet lbmethod=bybusyness\n</Proxy>\nProxyPass \"/static/\" \"!\"\n\
         ProxyPass \"/\" \"balancer://app/\"\n";
@@ -67,7 +74,7 @@ fn foreground(place: &Place<'_>, config: String, mut files: Vec<(&'static str, S
 
 fn configuration(place: &Place<'_>, mpm: &str) -> String {
     let folder = place.folder.display();
-    let threads = place.scenario.load.connections.clamp(64, 1024) / 2;
+    let threads = place.scenario.load.connections.clamp(64, 512);
     let module = |name: &str| format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n");
     let modules: String = LOADED.into_iter().map(module).collect();
     let factor = if mpm == "event" { "AsyncRequestWorkerFactor 200\n" } else { "" };

@@ -6,6 +6,7 @@
 
 use crate::process::Program;
 use crate::server::{Launch, Place};
+use crate::text::add;
 
 pub(crate) fn launch(place: &Place<'_>) -> Launch {
     let folder = place.folder.display().to_string();
@@ -20,7 +21,7 @@ fn configuration(place: &Place<'_>) -> String {
     let user = if place.is_root { "user root;\n" } else { "" };
     format!(
         "{user}daemon off;\npid {folder}/nginx.pid;\nworker_processes {threads};\n\
-         worker_rlimit_nofile 40000;\nevents {{ worker_connections 20000; }}\n\
+         events {{ worker_connections 20000; }}\n\
          http {{\n\
          access_log {folder}/access.log combined buffer=64k flush=1s;\n\
          client_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\n\
@@ -53,7 +54,8 @@ fn upstream(place: &Place<'_>) -> String {
 fn locations(place: &Place<'_>) -> String {
     let mut text = String::new();
     if place.scenario.files.is_some() {
-        text += &format!("location /static/ {{ root {}; }}\n", place.folder.display());
+        let folder = place.folder.display();
+        add(&mut text, format_args!("location /static/ {{ root {folder}; }}\n"));
     }
     if !place.sockets.is_empty() {
         text += "location / {\nproxy_pass http://app;\nproxy_http_version 1.1;\n\

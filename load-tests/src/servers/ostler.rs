@@ -1,9 +1,8 @@
 //! Ostler with everything on: access log, status page, every default limit.
 
-use std::fmt::Write as _;
-
 use crate::process::Program;
 use crate::server::{Launch, Place, worker_command};
+use crate::text::add;
 
 /// The file in the server's folder.
 pub(crate) const CONFIG: &str = "ostler.toml";
@@ -70,8 +69,4 @@ fn add_routes(text: &mut String, place: &Place<'_>) {
         let path = format!("/route-{route}/");
         add(text, format_args!("[[site.route]]\npath = \"{path}\"\npool = \"app-0\"\n\n"));
     }
-}
-
-fn add(text: &mut String, piece: std::fmt::Arguments<'_>) {
-    text.write_fmt(piece).expect("a string takes whatever is written to it");
 }
