@@ -122,7 +122,7 @@ pub(crate) fn version(server: ServerName, binaries: &Binaries) -> String {
         ServerName::ApacheModWsgi => {
             &["dpkg-query", "-W", "apache2-bin", "libapache2-mod-wsgi-py3"]
         }
-        ServerName::Bare => return format!("hyper, with {}", env!("CARGO_PKG_VERSION")),
+        ServerName::Bare => return format!("load-worker {}", env!("CARGO_PKG_VERSION")),
     };
     let said = output(words).unwrap_or_else(|error| format!("unknown: {error:#}"));
     let lines = said.trim().lines();

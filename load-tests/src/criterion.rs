@@ -85,7 +85,10 @@ impl Criterion {
         let Some(own) = measured.spread(self.server, self.at, self.figure) else { return verdict };
         let Some(other) = self.other(measured) else { return verdict };
         verdict.value = Some(own.median / other.median);
-        let is_silenced = self.unless_generator_limited && self.is_limited(measured);
+        // A round that was too short for the kernel's ticks says nothing about a ratio.
+        let is_too_short = !self.of_best.is_empty() && own.median * other.median == 0.0;
+        let is_silenced =
+            is_too_short || self.unless_generator_limited && self.is_limited(measured);
         if !is_silenced {
             let is_met = if self.at_most.is_some() {
                 self.bound(own.median, own.min) <= limit * self.bound(other.median, other.max)

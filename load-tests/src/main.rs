@@ -96,7 +96,7 @@ fn main() -> Result<()> {
     match ask {
         // Rounds as short as three minutes allow.
         Ask::Quick => {
-            let (rounds, seconds) = (changes.rounds.or(Some(3)), changes.seconds.or(Some(3)));
+            let (rounds, seconds) = (changes.rounds.or(Some(3)), changes.seconds.or(Some(2)));
             let changes = Changes { rounds, seconds, ..changes };
             measure::run("quick", &Wanted::Set(Set::Quick), &changes)
         }
