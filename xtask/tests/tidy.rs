@@ -105,7 +105,7 @@ const MAY_DEPEND: [(&str, &[&str], &[&str]); 6] = [
     ("crates/segment", &[], &["tokio", "hyper", "tracing"]),
     ("crates/supervisor", &["ostler-conf", "ostler-policy", "ostler-segment"], &["hyper"]),
     ("status-page", &[], &["tokio", "hyper", "axum"]),
-    ("app", &[], &["rustls"]),
+    ("app", &["ostler-segment"], &["rustls"]),
 ];
 
 #[test]
