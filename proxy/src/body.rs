@@ -15,6 +15,9 @@ use crate::deadline::Deadline;
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 16 * 1024;
 
+/// Most that is read of a body at once, where its length is known.
+const MAX_READ_BYTES: usize = 64 * 1024;
+
 /// Why a body could not be received.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -155,7 +158,7 @@ impl RequestBody {
     async fn receive(&mut self, incoming: &mut Incoming<'_>) -> Result<(), BodyError> {
         let begun = clock::now();
         let at = begun + self.limits.idle;
-        incoming.input.reserve(READ_BYTES);
+        incoming.input.reserve(self.read_bytes());
         let read = incoming.transport.read(incoming.input);
         let timer = incoming.timer.get_or_insert_with(|| Deadline::new(at));
         match timer.run(at, read).await {
@@ -168,6 +171,15 @@ impl RequestBody {
             Ok(Err(error)) => Err(BodyError::Left(Some(error))),
             Err(_elapsed) => Err(BodyError::Timeout),
         }
+    }
+
+    /// How much is read at once: what is left of the body, if that is said and not too much.
+    fn read_bytes(&self) -> usize {
+        let left = match self.decoder {
+            BodyDecoder::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => READ_BYTES,
+        };
+        left.clamp(READ_BYTES, MAX_READ_BYTES)
     }
 
     /// Holds every whole window of waiting for the client against the minimum.

@@ -4,7 +4,7 @@
 //! Everything it has read is kept in the exchange itself, so that any of its futures may be
 //! dropped between two reads, and the exchange be finished by somebody else.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use ostler_policy::http::answer::{Answer, AnswerIndex, AnswerInvalid, ToClient};
@@ -228,6 +228,17 @@ impl Sending<'_> {
         outcome.is_ok()
     }
 
+    /// Sends a head and what follows it, as one.
+    pub(crate) async fn send_both(&mut self, head: &[u8], body: &[u8], is_last: bool) -> bool {
+        match &mut self.writer {
+            Writer::Ring(ring) => ring.send_both(head, body, is_last).await,
+            Writer::Worker(stream) => write_both(stream, head, body).await.is_ok(),
+            Writer::Origin(writer) => {
+                writer.write_all(head).await.is_ok() && writer.write_all(body).await.is_ok()
+            }
+        }
+    }
+
     /// Notes that the request was sent to its end.
     pub(crate) fn complete(&mut self) {
         *self.is_sent = true;
@@ -259,6 +270,15 @@ async fn write_all(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+async fn write_both(stream: &UnixStream, head: &[u8], body: &[u8]) -> io::Result<()> {
+    let written = match stream.try_write_vectored(&[IoSlice::new(head), IoSlice::new(body)]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        outcome => outcome?,
+    };
+    write_all(stream, head.get(written..).unwrap_or_default()).await?;
+    write_all(stream, body.get(written.saturating_sub(head.len())..).unwrap_or_default()).await
 }
 
 impl Receiving<'_> {

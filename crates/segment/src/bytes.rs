@@ -58,8 +58,12 @@ pub(crate) fn append(cells: &[AtomicU64], at: usize, length: usize, out: &mut Ve
     }
     let end = index.saturating_add(left / WORD);
     if let Some(cells) = cells.get(index..end) {
-        for cell in cells {
-            out.extend_from_slice(&cell.load(Ordering::Relaxed).to_ne_bytes());
+        let start = out.len();
+        out.resize(start + cells.len() * WORD, 0);
+        // A loop without a check for room: it is what a long answer costs here.
+        let (words, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<WORD>();
+        for (word, cell) in words.iter_mut().zip(cells) {
+            *word = cell.load(Ordering::Relaxed).to_ne_bytes();
         }
     }
     append_part(cells, end, 0, left % WORD, out);

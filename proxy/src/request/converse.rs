@@ -91,10 +91,13 @@ async fn run(
     let (shared, listener) = (client.shared, client.listener);
     let (mut receiving, sending) = exchange.split();
     let (incoming, mut outgoing) = client.split();
-    let mut head = terms.head;
-    frame(framing, &mut head, terms.collected);
+    let (mut head, mut collected) = (terms.head, terms.collected);
+    if framing == Framing::Chunked {
+        write_chunk(&mut head, std::mem::take(&mut collected));
+    }
+    let begin = (&head[..], collected);
     let body = &mut request.body;
-    let mut upload = Upload::Running(pin!(upload(incoming, body, sending, (framing, head))));
+    let mut upload = Upload::Running(pin!(upload(incoming, body, sending, (framing, begin))));
 
     let wait = answer(&mut receiving, &mut upload, is_head);
     let answer = until(&mut outgoing, terms.deadline, wait).await.map_err(Failed::Unanswered)?;
@@ -190,10 +193,10 @@ async fn upload(
     mut incoming: Incoming<'_>,
     body: &mut RequestBody,
     mut sending: Sending<'_>,
-    (framing, head): (Framing, Vec<u8>),
+    (framing, (head, collected)): (Framing, (&[u8], &[u8])),
 ) -> Result<bool, BodyError> {
-    let mut is_taken = sending.send(&head, body.is_complete()).await;
-    let (mut piece, mut framed) = (Vec::new(), head);
+    let mut is_taken = sending.send_both(head, collected, body.is_complete()).await;
+    let (mut piece, mut framed) = (Vec::new(), Vec::new());
     while is_taken && !body.is_complete() {
         piece.clear();
         body.read(&mut incoming, &mut piece).await?;

@@ -162,6 +162,14 @@ impl Place {
 }
 
 impl RingSending<'_> {
+    /// Sends a head and what follows it, so that the worker finds both when it looks.
+    pub(crate) async fn send_both(&mut self, head: &[u8], body: &[u8], is_last: bool) -> bool {
+        let Some(cell) = self.place.cell() else { return false };
+        let taken = if *self.is_queued { 0 } else { cell.send(self.end, head, false) };
+        let rest = head.get(taken..).unwrap_or_default();
+        (rest.is_empty() || self.send(rest, false).await) && self.send(body, is_last).await
+    }
+
     /// Sends a part of the request. Returns whether it was taken.
     pub(crate) async fn send(&mut self, bytes: &[u8], is_last: bool) -> bool {
         let mut rest = bytes;
