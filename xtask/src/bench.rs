@@ -67,7 +67,9 @@ fn count_all() -> anyhow::Result<Counts> {
     let mut stack = Stack::start()?;
     let mut counts = Counts::new();
     for request in REQUESTS {
-        match count(&mut stack, request).with_context(|| request.name)? {
+        match count(&mut stack, request).with_context(|| {
+            format!("{}; see {}/error.log", request.name, stack.folder().display())
+        })? {
             Some(instructions) => {
                 counts.insert(request.name.to_owned(), instructions);
             }

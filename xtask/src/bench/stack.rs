@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -62,9 +62,11 @@ impl Stack {
             .context("cannot start valgrind")?;
         let errors = supervisor.stderr.take().context("piped")?;
         let (sender, lines) = sync_channel(LINES);
+        let mut log = fs::File::create(folder.join("error.log"))?;
         std::thread::spawn(move || {
             // To the end, so that the pipe never fills.
             for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                drop(log.write_all(format!("{line}\n").as_bytes()));
                 drop(sender.try_send(line));
             }
         });
