@@ -19,6 +19,8 @@ use atomic_waker::AtomicWaker;
 use ostler_segment::{
     Access, Bell, Cell, CellTicket, LinkKind, Rung, Segment, SegmentError, take_inherited,
 };
+use rustix::io::Errno;
+use rustix::process::Pid;
 pub(crate) use upload::{Reader, Received, Upload};
 
 /// Why the ring link cannot be used.
@@ -59,6 +61,8 @@ struct Tasks {
 pub(crate) struct Taken {
     ring: Arc<Ring>,
     row: u32,
+    /// Whom to tell what becomes of it.
+    lane: u32,
     ticket: CellTicket,
 }
 
@@ -89,9 +93,36 @@ impl Ring {
         self.segment.bell().expect("a segment with lanes has a bell")
     }
 
-    /// The descriptor that the bell of a service is heard on.
-    pub(crate) fn bell_descriptor(&self) -> io::Result<OwnedFd> {
+    /// The pipe that the bell of a service is heard on.
+    pub(crate) fn pipe(&self) -> io::Result<OwnedFd> {
         self.bell.try_clone()
+    }
+
+    /// Says that this worker ends, and takes no more than what is queued already. What a proxy
+    /// that has died left here is nobody's concern.
+    pub(crate) fn retire(&self) {
+        self.bell().retire();
+        for number in 0..self.segment.head().lanes {
+            let owner = self.segment.lane(number).and_then(|lane| lane.owner());
+            if owner.is_some_and(|owner| is_dead(owner.pid)) {
+                self.abandon(number);
+            }
+        }
+    }
+
+    fn abandon(&self, lane: u32) {
+        let rows = 0..self.segment.rows();
+        for row in rows.filter(|&row| self.cell(row).lane() == lane) {
+            self.cell(row).abandon();
+            self.wake_tasks(row);
+        }
+    }
+
+    fn wake_tasks(&self, row: u32) {
+        if let Some(tasks) = self.tasks.get(row as usize) {
+            tasks.reading.wake();
+            tasks.answering.wake();
+        }
     }
 
     /// Tells whether a request may be waiting.
@@ -106,12 +137,7 @@ impl Ring {
 
     /// Wakes the tasks that there is news for.
     pub(crate) fn pass_news_on(&self) {
-        self.segment.drain_news(|row| {
-            if let Some(tasks) = self.tasks.get(row as usize) {
-                tasks.reading.wake();
-                tasks.answering.wake();
-            }
-        });
+        self.segment.drain_news(|row| self.wake_tasks(row));
     }
 
     /// Takes a request, the first from cell `start` on.
@@ -122,20 +148,20 @@ impl Ring {
             start = row.wrapping_add(1);
             // One that was taken back meanwhile is not there any more.
             if let Some(ticket) = self.cell(row).take() {
-                return Some(Taken { ring: Arc::clone(self), row, ticket });
+                let lane = self.cell(row).lane();
+                return Some(Taken { ring: Arc::clone(self), row, lane, ticket });
             }
         }
     }
 
-    /// Rings for this worker's own threads: there is something for them that is not in a cell.
-    pub(crate) fn ring(&self) {
-        let rung = self.bell().ring();
+    /// Wakes one of this worker's own threads: there is something for it that is not in a cell.
+    pub(crate) fn force(&self) {
+        let rung = self.bell().force();
         debug_assert_eq!(rung, Rung::Done, "threads sleep on the futex");
     }
 
-    /// Tells the proxy that there is news of a cell.
-    fn tell(&self, row: u32) {
-        let lane = self.cell(row).lane();
+    /// Tells the proxy's event loop that there is news of a cell.
+    fn tell(&self, lane: u32, row: u32) {
         let sleeps = self.segment.lane(lane).is_some_and(|lane| lane.tell(row));
         if sleeps && let Some(eventfd) = self.lanes.get(lane as usize) {
             ring_eventfd(eventfd);
@@ -145,6 +171,12 @@ impl Ring {
     fn cell(&self, row: u32) -> Cell<'_> {
         self.segment.cell(row).expect("rows of a segment with lanes have cells")
     }
+}
+
+/// Whether there is no such process. One that we may not signal exists.
+fn is_dead(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 fn ring_eventfd(eventfd: &OwnedFd) {
@@ -172,8 +204,17 @@ impl Taken {
         self.ring.cell(self.row)
     }
 
+    fn wake_tasks(&self) {
+        self.ring.wake_tasks(self.row);
+    }
+
     fn tell_proxy(&self) {
-        self.ring.tell(self.row);
+        self.ring.tell(self.lane, self.row);
+    }
+
+    /// Whether this worker's handlers may block the thread they are on.
+    pub(crate) fn may_block(&self) -> bool {
+        self.ring.bell().kind() == Some(LinkKind::Threads)
     }
 
     /// Tells whether nobody waits for the answer any more.

@@ -20,7 +20,7 @@ use crate::{AnyError, Body, RunError, Worker, connection};
 
 /// Runs `worker` until drained.
 pub(crate) fn run<S, B>(
-    mut worker: Worker,
+    worker: Worker,
     threads: usize,
     concurrency: usize,
     service: S,
@@ -42,8 +42,7 @@ where
         .map_err(RunError::Start)?;
     let permits = Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)));
     runtime.block_on(async {
-        let ring =
-            worker.take_ring().map(|ring| from_ring::Loop::new(ring, threads)).transpose()?;
+        let ring = worker.ring().map(|ring| from_ring::Loop::new(ring, threads)).transpose()?;
         let (acceptor, stop) = worker.begin()?;
         let (end, ended) = watch::channel(false);
         let from_ring = ring.map(|ring| ring.run(service.clone(), Arc::clone(&permits), ended));

@@ -20,7 +20,7 @@ use crate::connection::AtHalfClose;
 use crate::failure::{FAILED, RequestLine};
 use crate::response::{BodyWriter, Outgoing, Produce, ResponseBody, Source};
 use crate::ring::{Ring, Taken};
-use crate::{Request, Response, RunError, Worker, connection};
+use crate::{Request, Response, RunError, Worker, connection, report};
 
 /// A request on its way from a socket to a thread.
 struct Job {
@@ -43,7 +43,7 @@ enum Work {
 
 /// Runs `worker` until drained, with `waiting` places in the queue.
 pub(crate) fn run<H>(
-    mut worker: Worker,
+    worker: Worker,
     threads: usize,
     waiting: usize,
     handler: &H,
@@ -52,7 +52,7 @@ where
     H: Fn(Request) -> Response + Sync,
 {
     let (sender, jobs) = async_channel::bounded(waiting);
-    let ring = worker.take_ring();
+    let ring = worker.ring();
     if let Some(ring) = &ring {
         ring.announce(LinkKind::Threads);
     }
@@ -106,7 +106,7 @@ async fn hand_over(
         return failed();
     }
     if let Some(ring) = ring {
-        ring.ring();
+        ring.force();
     }
     answer.await.unwrap_or_else(|_| failed())
 }
@@ -161,7 +161,10 @@ fn work<H: Fn(Request) -> Response>(queue: &Queue, handler: &H) {
             Work::Job(_) => {}
             Work::Taken(taken) => {
                 taken.show_thread(tid);
-                from_ring::run(taken, handler);
+                let run = AssertUnwindSafe(|| from_ring::run(taken, handler));
+                if catch_unwind(run).is_err() {
+                    report(format_args!("what a handler left behind panicked"));
+                }
             }
         }
     }

@@ -69,7 +69,7 @@ pub struct Worker {
     /// Whether it is what this process is for, so that signals and readiness are about it.
     is_process: bool,
     stopper: Stopper,
-    ring: Option<Ring>,
+    ring: Option<Arc<Ring>>,
 }
 
 /// Tells a worker to drain: to take no more, and to return when what it took is done.
@@ -110,7 +110,8 @@ impl Worker {
                 worker
             }
         };
-        let ring = environment.link.map(|numbers| Ring::inherit(&numbers)).transpose()?;
+        let ring =
+            environment.link.map(|numbers| Ring::inherit(&numbers)).transpose()?.map(Arc::new);
         let worker = Self { is_process: true, ring, ..worker };
         Ok(worker.with_threads(environment.threads).with_concurrency(environment.concurrency))
     }
@@ -211,8 +212,8 @@ impl Worker {
     }
 
     /// The ring link, for who runs the worker.
-    pub(crate) fn take_ring(&mut self) -> Option<Arc<Ring>> {
-        self.ring.take().map(Arc::new)
+    pub(crate) fn ring(&self) -> Option<Arc<Ring>> {
+        self.ring.clone()
     }
 
     /// Enters the event loop this is called in, and reports readiness.
@@ -224,7 +225,8 @@ impl Worker {
         } else {
             None
         };
-        let stop = Stop { signals, told: self.stopper.0.subscribe(), _keep: self.stopper };
+        let told = self.stopper.0.subscribe();
+        let stop = Stop { signals, told, _keep: self.stopper, ring: self.ring };
         let acceptor = self.listener.into_acceptor().map_err(RunError::Start)?;
         if self.is_process {
             sd_notify::notify(&[sd_notify::NotifyState::Ready]).map_err(RunError::Notify)?;
@@ -240,11 +242,20 @@ pub(crate) struct Stop {
     told: watch::Receiver<bool>,
     /// Without a sender `told` would end by itself.
     _keep: Stopper,
+    /// Is told when the worker has to end.
+    ring: Option<Arc<Ring>>,
 }
 
 impl Stop {
     /// Waits until the worker has to end.
     pub(crate) async fn requested(mut self) {
+        self.wait().await;
+        if let Some(ring) = &self.ring {
+            ring.retire();
+        }
+    }
+
+    async fn wait(&mut self) {
         let told = self.told.wait_for(|told| *told);
         let Some((terminate, interrupt)) = &mut self.signals else {
             drop(told.await);

@@ -4,7 +4,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use http::response;
+use http::{StatusCode, response};
 use ostler_segment::WriteEnd;
 
 use super::{Taken, Upload, head};
@@ -28,6 +28,12 @@ impl Answer {
     pub(crate) fn belongs_to<B>(&mut self, request: &http::Request<B>, upload: Option<Upload>) {
         self.is_to_head = request.method() == http::Method::HEAD;
         self.upload = upload;
+    }
+
+    /// Whether the answer has a body (RFC 9110 §6.4.1).
+    pub(crate) fn has_body(&self, head: &response::Parts) -> bool {
+        let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        !(self.is_to_head || is_bodiless)
     }
 
     /// The bytes of a head, for an answer with a body of `length` bytes.

@@ -170,6 +170,10 @@ impl Upload {
 
     /// Polls for a piece of the body; empty at its end.
     pub(crate) fn poll_piece(&self, context: &Context<'_>) -> Poll<io::Result<Bytes>> {
+        if self.reader().as_ref().is_some_and(|reader| reader.taken.may_block()) {
+            // Nobody tells tasks in a worker of blocking handlers.
+            return Poll::Ready(self.read());
+        }
         let mut piece = Vec::new();
         let mut reader = self.reader();
         let reader = reader.as_mut().ok_or_else(left)?;
@@ -181,6 +185,7 @@ impl Upload {
     pub(crate) fn revoke(&self) {
         if let Some(reader) = self.reader().take() {
             reader.taken.cell().rouse();
+            reader.taken.wake_tasks();
         }
     }
 

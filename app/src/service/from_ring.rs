@@ -1,21 +1,18 @@
 //! Requests over the ring link, in an event loop.
 //!
-//! One task takes the requests. Where their futures are ready at once or nearly so, it polls each
-//! of them first itself: a task of their own would cost more than they do. Where that takes long,
-//! each gets a task at once, so that all threads of the runtime share them.
+//! One task takes the requests, and gives each a task of its own, so that all threads of the
+//! runtime share them. Where there is only one thread, it first polls each of them itself: many
+//! are answered at once, and nobody else could run meanwhile anyway.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::Body as _;
 use ostler_segment::LinkKind;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -30,7 +27,7 @@ const AT_ONCE: u32 = 64;
 /// The task that takes requests from a ring.
 pub(super) struct Loop {
     ring: Arc<Ring>,
-    bell: AsyncFd<OwnedFd>,
+    bell: pipe::Receiver,
     running: JoinSet<()>,
     /// Where to look for the next request.
     start: u32,
@@ -38,17 +35,12 @@ pub(super) struct Loop {
     has_threads: bool,
 }
 
-#[expect(deprecated, reason = "what can go wrong with a borrowed descriptor cannot with this")]
-fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(descriptor, Interest::READABLE)
-}
-
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Loop {
     /// Prepares the link, and tells the proxy that it can be used. Within a runtime.
     pub(super) fn new(ring: Arc<Ring>, threads: usize) -> Result<Self, RunError> {
-        let bell = ring.bell_descriptor().and_then(watch_descriptor).map_err(RunError::Start)?;
+        let bell = ring.pipe().and_then(pipe::Receiver::from_owned_fd).map_err(RunError::Start)?;
         ring.announce(LinkKind::Service);
         Ok(Self { ring, bell, running: JoinSet::new(), start: 0, has_threads: 1 < threads })
     }
@@ -68,6 +60,7 @@ impl Loop {
         B::Data: Send,
         B::Error: Into<AnyError>,
     {
+        let mut has_proxy = true;
         loop {
             self.ring.pass_news_on();
             let mut count = 0;
@@ -88,46 +81,34 @@ impl Loop {
             if ring.bell().stop_looking(|| ring.has_queued() || ring.has_news()) {
                 continue;
             }
-            if *ended.borrow() {
-                if self.running.join_next().await.is_none() {
-                    return;
-                }
-                continue;
+            if *ended.borrow() && self.running.is_empty() {
+                return;
             }
             tokio::select! {
-                // A bell that rings again is heard again: what was written need not be read.
-                heard = self.bell.readable() => match heard {
-                    Ok(mut heard) => heard.clear_ready(),
-                    Err(_) => return,
-                },
-                _ = ended.changed() => {}
+                heard = self.bell.readable(), if has_proxy => {
+                    has_proxy = heard.is_ok() && self.hear();
+                }
+                Ok(()) = ended.changed() => {}
                 Some(_) = self.running.join_next() => {}
             }
         }
     }
 
+    /// Takes the rings out of the pipe. False when nobody is left who could ring.
+    fn hear(&self) -> bool {
+        let mut rings = [0; 512];
+        loop {
+            match self.bell.try_read(&mut rings) {
+                Ok(0) => return false,
+                Ok(count) if count == rings.len() => {}
+                Ok(_) | Err(_) => return true,
+            }
+        }
+    }
+
     /// Begins with a request, here or in a task of its own.
-    #[expect(clippy::disallowed_methods, reason = "what a handler takes is measured here")]
     async fn begin(&mut self, mut running: Running) {
-        let bell = self.ring.bell();
-        if self.has_threads && !bell.is_short() {
-            let ring = Arc::clone(&self.ring);
-            self.running.spawn(async move {
-                let begun = Instant::now();
-                let done = poll_once(&mut running).await;
-                ring.bell().note_handler(begun.elapsed());
-                if !done {
-                    running.await;
-                }
-            });
-            return;
-        }
-        let begun = self.has_threads.then(Instant::now);
-        let done = poll_once(&mut running).await;
-        if let Some(begun) = begun {
-            bell.note_handler(begun.elapsed());
-        }
-        if !done {
+        if self.has_threads || !poll_once(&mut running).await {
             self.running.spawn(running);
         }
     }
@@ -155,7 +136,9 @@ where
     let call = answer(service, permits, request);
     let Some(response) = unless_left(&taken, call).await else { return };
     let (head, body) = response.into_parts();
+    let has_body = writer.has_body(&head);
     let head = writer.head(&head, body.size_hint().exact());
+    let body = has_body.then_some(body);
     if let Err(error) = write(&mut writer, &head, body).await {
         line.report_broken_off(&error);
     }
@@ -173,17 +156,19 @@ async fn unless_left<T>(taken: &Taken, call: impl Future<Output = T>) -> Option<
 }
 
 /// Writes the answer as its body comes.
-async fn write<B>(writer: &mut Answer, head: &[u8], body: B) -> io::Result<()>
+async fn write<B>(writer: &mut Answer, head: &[u8], body: Option<B>) -> io::Result<()>
 where
     B: hyper::body::Body<Data = Bytes, Error = AnyError>,
 {
+    let Some(body) = body else { return write_all(writer, head, true).await };
     let mut body = pin!(body);
-    write_all(writer, head, body.is_end_stream()).await?;
-    while !body.is_end_stream() {
-        match next_frame(writer, body.as_mut()).await? {
-            Some(data) => write_all(writer, &data, body.is_end_stream()).await?,
-            None => return write_all(writer, &[], true).await,
-        }
+    let mut is_last = body.is_end_stream();
+    write_all(writer, head, is_last).await?;
+    // What was not said with the last piece is said alone: a body may end after it was asked.
+    while !is_last {
+        let data = next_frame(writer, body.as_mut()).await?;
+        is_last = data.is_none() || body.is_end_stream();
+        write_all(writer, &data.unwrap_or_default(), is_last).await?;
     }
     Ok(())
 }

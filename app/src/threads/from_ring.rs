@@ -36,8 +36,9 @@ fn answer<H: Fn(Request) -> Response>(taken: Taken, handler: &H) {
         Source::Request(body) => body.size_hint().exact(),
         Source::Produced(_) => None,
     };
+    let has_body = answer.has_body(&head);
     let head = answer.head(&head, length);
-    if answer.write_all(&head, false).is_err() {
+    if answer.write_all(&head, !has_body).is_err() || !has_body {
         return;
     }
     let written = catch_unwind(AssertUnwindSafe(|| match body.0 {

@@ -9,10 +9,10 @@
 //! consistent, so one of them sees the other. A thread that takes a request and leaves others
 //! behind either rings for the next thread, or comes back for them itself because handlers here
 //! are short. Where one of these turns out not to be short, the proxy rings with `force` for what
-//! has waited a millisecond.
+//! has waited some milliseconds.
 //!
-//! A service's event loop sleeps on an eventfd, which whoever rings writes to; threads sleep on
-//! the futex here.
+//! A service's event loop sleeps on a pipe, which whoever rings writes to; threads sleep on the
+//! futex here.
 
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ const LOOKING: usize = 1;
 const HANDLER_NS: usize = 2;
 const FUTEX: usize = 3;
 
+const THREADS: u64 = 1;
+const SERVICE: u64 = 2;
+const RETIRED: u64 = 1 << 8;
+
 /// What waking another thread costs, roughly, both sides together: below this, waiting for the
 /// thread that is awake is cheaper. Measured: see `docs/performance.md`.
 pub const WAKE_COST: Duration = Duration::from_micros(50);
@@ -36,18 +40,18 @@ pub const WAKE_COST: Duration = Duration::from_micros(50);
 pub enum LinkKind {
     /// On threads, which sleep on the futex.
     Threads,
-    /// In an event loop, which sleeps on the eventfd.
+    /// In an event loop, which sleeps on the pipe.
     Service,
 }
 
 /// What is left to do after [`Bell::ring`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a worker that sleeps on its eventfd does not notice otherwise"]
+#[must_use = "a worker that sleeps on its pipe does not notice otherwise"]
 pub enum Rung {
     /// Nothing.
     Done,
-    /// To write to the worker's eventfd.
-    WriteEventfd,
+    /// To write to the worker's pipe.
+    WritePipe,
 }
 
 /// The bell of one worker.
@@ -63,20 +67,31 @@ impl<'a> Bell<'a> {
 
     /// Returns how the worker takes requests, once it has said so.
     pub fn kind(&self) -> Option<LinkKind> {
-        match self.words.load_acquire(KIND) {
-            1 => Some(LinkKind::Threads),
-            2 => Some(LinkKind::Service),
+        match self.words.load_acquire(KIND) & !RETIRED {
+            THREADS => Some(LinkKind::Threads),
+            SERVICE => Some(LinkKind::Service),
             _ => None,
         }
+    }
+
+    /// Tells whether the worker takes new requests from its segment.
+    pub fn takes_requests(&self) -> bool {
+        matches!(self.words.load_acquire(KIND), THREADS | SERVICE)
     }
 
     /// Says that the worker takes requests from its segment. Its first word on the link.
     pub fn announce(&self, kind: LinkKind) {
         let kind = match kind {
-            LinkKind::Threads => 1,
-            LinkKind::Service => 2,
+            LinkKind::Threads => THREADS,
+            LinkKind::Service => SERVICE,
         };
         self.words.store(KIND, kind, Ordering::Release);
+    }
+
+    /// Says that the worker ends, and takes no more than what is queued already.
+    pub fn retire(&self) {
+        let kind = self.words.load(KIND);
+        self.words.store(KIND, kind | RETIRED, Ordering::Release);
     }
 
     /// Wakes somebody for a queued request, unless somebody is looking anyway.
@@ -96,7 +111,7 @@ impl<'a> Bell<'a> {
                 self.words.futex_wake(FUTEX);
                 Rung::Done
             }
-            Some(LinkKind::Service) => Rung::WriteEventfd,
+            Some(LinkKind::Service) => Rung::WritePipe,
             None => Rung::Done,
         }
     }

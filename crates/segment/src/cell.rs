@@ -76,17 +76,6 @@ pub enum LeftAt {
     End,
 }
 
-/// Whom of a worker to wake for a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiter {
-    /// Nobody waits.
-    Nobody,
-    /// The thread that sleeps on the cell; it was woken.
-    Thread,
-    /// A task: the cell's number belongs into the worker's news, and its bell rung.
-    Task,
-}
-
 /// One cell of a segment.
 #[derive(Clone, Copy)]
 pub struct Cell<'a> {
@@ -195,23 +184,21 @@ impl<'a> Cell<'a> {
         end.is_ready(self.answer())
     }
 
-    /// Tells who in the worker waits for what the proxy did to the cell. A thread is woken.
-    pub fn wake_worker(&self) -> Waiter {
+    /// Wakes the threads of the worker that wait for what the proxy did to the cell. True: a task
+    /// waits too; the cell's number belongs into the worker's news, and its bell rung.
+    #[must_use = "a task that waits does not notice otherwise"]
+    pub fn wake_worker(&self) -> bool {
         let waits = self.control(WAITS);
         // After what was published, before the look: see `wait`.
         fence(Ordering::SeqCst);
         if waits.load(Ordering::Relaxed) & (THREAD_WAITS | TASK_WAITS) == 0 {
-            return Waiter::Nobody;
+            return false;
         }
         let before = waits.fetch_and(!(THREAD_WAITS | TASK_WAITS), Ordering::SeqCst);
         if before & THREAD_WAITS != 0 {
             self.words.futex_wake_all(BELL);
-            Waiter::Thread
-        } else if before & TASK_WAITS != 0 {
-            Waiter::Task
-        } else {
-            Waiter::Nobody
         }
+        before & TASK_WAITS != 0
     }
 
     /// Notes that nobody waits for the answer any more.
@@ -324,6 +311,18 @@ impl<'a> Cell<'a> {
         self.state(ticket) != Some(CellState::Taken)
     }
 
+    /// Notes that the proxy has died: nobody waits for the answer any more. Who sleeps on the cell
+    /// looks again.
+    pub fn abandon(&self) {
+        let word = self.control(STATE).load(Ordering::Acquire);
+        let ticket = CellTicket::of(word);
+        let is_left = self.change(ticket, CellState::Queued, CellState::Free)
+            || self.change(ticket, CellState::Taken, CellState::Left);
+        if is_left {
+            self.rouse();
+        }
+    }
+
     /// Gives the cell back to the proxy: the handler has ended.
     pub fn finish(&self, ticket: CellTicket) -> bool {
         self.change(ticket, CellState::Taken, CellState::Done)
@@ -342,11 +341,8 @@ impl<'a> Cell<'a> {
     fn wait(&self, flag: u64, is_ready: impl Fn() -> bool) -> bool {
         self.control(WAITS).fetch_or(flag, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let ready = is_ready();
-        if ready {
-            self.control(WAITS).fetch_and(!flag, Ordering::Relaxed);
-        }
-        ready
+        // The announcement stays: it may be somebody else's too, and costs one look too many.
+        is_ready()
     }
 
     fn proxy_waits(&self) -> bool {

@@ -27,7 +27,7 @@ mod stream;
 mod summary;
 
 pub use bell::{Bell, LinkKind, Rung, WAKE_COST};
-pub use cell::{Cell, CellState, CellTicket, LeftAt, Waiter};
+pub use cell::{Cell, CellState, CellTicket, LeftAt};
 pub use error::SegmentError;
 pub use lane::{Lane, Owner};
 pub use map::{Access, take_inherited};

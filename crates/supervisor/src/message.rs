@@ -95,7 +95,7 @@ pub enum ToProxy {
         message: Option<String>,
     },
     /// A worker process runs. It gets no requests yet. Descriptors: its segment; with the ring
-    /// link the eventfds of its bell and of each lane.
+    /// link also the pipe of its bell and an eventfd for each lane.
     WorkerStarted {
         /// The worker.
         id: WorkerId,

@@ -1,25 +1,26 @@
-//! What a worker and the proxy share: the segment, and the eventfds that either wakes the other by.
+//! What a worker and the proxy share: the segment, and what either wakes the other by.
 //!
-//! Both get the same descriptors in the same order: the segment, the worker's bell, one a lane.
-//! A worker whose pool has `link = "http"` gets none, and its proxy the segment alone.
+//! Both get the segment, one end of the pipe that is the worker's bell, and an eventfd a lane, in
+//! this order. A worker whose pool has `link = "http"` gets none, and its proxy the segment alone.
+//!
+//! The bell is a pipe because the proxy writes to it: whether that may block is a property of its
+//! end alone, where an eventfd would share it with the worker, which could so stop the proxy.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 
 use ostler_conf::{Link, PoolConfig};
 use ostler_segment::{MAX_LANES, Segment, SegmentHead};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::message::WorkerId;
 use crate::worker_process::StartWorkerError;
 
-/// Proxies that can have a worker on the ring link at once: one, and one that replaces it.
-const PROXIES: u32 = 2;
-
 /// What the proxy gets.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    segment: OwnedFd,
-    eventfds: Vec<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
 }
 
 /// What the worker gets.
@@ -36,10 +37,9 @@ impl Ring {
         event_loops: usize,
     ) -> Result<(Self, WorkerSide), StartWorkerError> {
         let lanes = match config.link {
-            Link::Auto => u32::try_from(event_loops).unwrap_or(MAX_LANES).saturating_mul(PROXIES),
+            Link::Auto => u32::try_from(event_loops).unwrap_or(MAX_LANES).min(MAX_LANES),
             Link::Http => 0,
         };
-        let lanes = lanes.min(MAX_LANES);
         let segment = Segment::create(&SegmentHead {
             pool: id.pool.clone(),
             slot: id.slot,
@@ -47,20 +47,25 @@ impl Ring {
             rows: config.concurrency,
             lanes,
         })?;
-        let count = if lanes == 0 { 0 } else { 1 + lanes };
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let eventfds: Vec<OwnedFd> =
-            (0..count).map(|_| eventfd(0, flags)).collect::<Result<_, _>>()?;
-        let shared = std::iter::once(&segment).chain(&eventfds).filter(|_| 0 < lanes);
-        let descriptors: Vec<OwnedFd> = shared
-            .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 0))
-            .collect::<Result<_, _>>()?;
-        Ok((Self { segment, eventfds }, WorkerSide { descriptors }))
+        if lanes == 0 {
+            return Ok((Self { descriptors: vec![segment] }, WorkerSide { descriptors: vec![] }));
+        }
+        let (worker_bell, proxy_bell) =
+            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(io::Error::from)?;
+        let mut ours = vec![segment.try_clone()?, worker_bell];
+        let mut theirs = vec![segment, proxy_bell];
+        for _ in 0..lanes {
+            let lane = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(io::Error::from)?;
+            ours.push(lane.try_clone()?);
+            theirs.push(lane);
+        }
+        Ok((Self { descriptors: theirs }, WorkerSide { descriptors: ours }))
     }
 
     /// What travels beside `WorkerStarted`.
     pub(crate) fn into_descriptors(self) -> Vec<OwnedFd> {
-        std::iter::once(self.segment).chain(self.eventfds).collect()
+        self.descriptors
     }
 }
 

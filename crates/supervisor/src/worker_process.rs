@@ -41,7 +41,7 @@ pub(crate) enum StartWorkerError {
     #[error("cannot create its segment: {0}")]
     Segment(#[from] SegmentError),
     #[error("cannot create its ring link: {0}")]
-    Ring(#[from] rustix::io::Errno),
+    Ring(#[from] io::Error),
     #[error("cannot listen on {path}: {source}")]
     Socket { path: PathBuf, source: io::Error },
     #[error("cannot start a process: {0}")]
@@ -269,7 +269,7 @@ mod tests {
             ("NOTIFY_SOCKET", "/run/notify"),
             ("OSTLER_CONCURRENCY", "3"),
             ("OSTLER_GENERATION", "5"),
-            ("OSTLER_LINK", "4,5,6,7"),
+            ("OSTLER_LINK", "4,5,6"),
             ("OSTLER_POOL", "web"),
             ("OSTLER_SLOT", "2"),
             ("OSTLER_THREADS", "3"),

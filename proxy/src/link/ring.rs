@@ -3,7 +3,8 @@
 //! An event loop has a lane in every worker it sends to. While the loop runs, workers signal
 //! nobody: before it sleeps, it looks at what its lanes were told ([`before_sleep`]), and only
 //! then may they wake it. The same holds the other way: what the loop queued is rung for when it
-//! has nothing else to do, or has queued [`RING_AFTER`] requests.
+//! has nothing else to do, or has queued some more. A loop that never comes to sleep is seen to
+//! by a timer.
 
 mod exchange;
 mod lane;
@@ -13,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use ostler_segment::{Owner, Segment};
+use ostler_segment::{Bell, Owner, Segment};
 
 pub(crate) use exchange::{RingExchange, RingReceiving, RingSending};
 use lane::Lane;
@@ -34,7 +35,8 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// The link of a worker, if it comes with one. Its descriptors are the bell's and the lanes'.
+    /// The link of a worker, if it comes with one. Its descriptors are the pipe of the worker's
+    /// bell, and the eventfds of the lanes.
     pub(crate) fn new(
         segment: &Arc<Segment>,
         owner: Owner,
@@ -55,7 +57,7 @@ impl Ring {
     /// `None` when the worker does not know the link, or the loop has no lane, or the cell is not
     /// free: the request goes over HTTP then.
     pub(super) fn open(&self, event_loop: usize, row: u32) -> Option<RingExchange> {
-        self.segment.bell()?.kind()?;
+        self.segment.bell().filter(Bell::takes_requests)?;
         let lane = self.lanes.get(event_loop)?.get_or_init(|| self.enter()).as_ref()?;
         RingExchange::open(Arc::clone(lane), row, self.owner.incarnation)
     }

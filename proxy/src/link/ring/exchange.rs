@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 
-use ostler_segment::{Cell, CellState, CellTicket, Found, LeftAt, ReadEnd, Waiter, WriteEnd};
+use ostler_segment::{Cell, CellState, CellTicket, Found, LeftAt, ReadEnd, WriteEnd};
 
 use super::closed;
 use super::lane::Lane;
@@ -125,8 +125,11 @@ impl Drop for RingExchange {
         if !self.is_closed
             && let Some(cell) = self.place.cell()
         {
-            // Nobody will look at this cell before the worker has ended with it.
-            let _left_at = cell.leave(self.place.ticket);
+            // Dropped where nobody could wait: no request will get this cell before the worker
+            // has ended with it, so it stays out of use until then.
+            if cell.leave(self.place.ticket) == Some(LeftAt::Worker) {
+                self.place.wake_worker();
+            }
         }
         self.place.lane.end();
     }
@@ -148,9 +151,8 @@ impl Place {
     }
 
     fn wake_worker(&self) {
-        match self.cell().map(|cell| cell.wake_worker()) {
-            Some(Waiter::Task) => self.lane.add_news(self.row),
-            Some(Waiter::Nobody | Waiter::Thread) | None => {}
+        if self.cell().is_some_and(|cell| cell.wake_worker()) {
+            self.lane.add_news(self.row);
         }
     }
 
@@ -205,6 +207,8 @@ impl RingSending<'_> {
 impl RingReceiving<'_> {
     /// Waits for more of the answer; 0 at its end.
     pub(crate) async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        // A worker that is always ahead must not keep the loop from its other connections.
+        tokio::task::coop::consume_budget().await;
         let (place, end) = (self.place, &mut *self.end);
         std::future::poll_fn(|context| {
             place.lane.on_answer(place.row, context.waker());

@@ -9,17 +9,21 @@ use std::task::Waker;
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
-use ostler_segment::{Cell, Lane as LaneWords, LinkKind, Rung, Segment};
+use ostler_segment::{Cell, Lane as LaneWords, Rung, Segment};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 /// Requests that are queued before the worker's bell is rung for them. Until then the loop may
 /// have more for the same wake-up; a worker that is awake finds them without.
 /// Measured: see `docs/performance.md`.
 const RING_AFTER: u32 = 16;
 
-/// How often a loop looks for requests that wait behind a handler which usually is short.
+/// How often the timer looks at a lane with requests in flight, while there is cause to.
 const SWEEP_EVERY: Duration = Duration::from_millis(1);
+
+/// How often it looks at least.
+const SWEEP_AT_LEAST: Duration = Duration::from_millis(32);
 
 thread_local! {
     /// The lanes of the event loop of this thread.
@@ -38,7 +42,12 @@ pub(super) struct Lane {
     in_flight: AtomicU32,
     /// Requests queued since the bell was rung.
     unrung: AtomicU32,
+    /// Whether the loop has slept, and so looked, since the timer did.
+    has_slept: AtomicBool,
     is_swept: AtomicBool,
+    /// Brings a timer back that looks less often.
+    hurry: Notify,
+    is_slow: AtomicBool,
     is_lost: Arc<AtomicBool>,
 }
 
@@ -53,19 +62,22 @@ struct Tasks {
 /// before the event loop sleeps.
 pub(crate) fn before_sleep() {
     LANES.with_borrow_mut(|lanes| {
-        for lane in lanes.iter() {
+        for lane in lanes.iter().filter(|lane| lane.has_requests()) {
+            lane.has_slept.store(true, Ordering::Relaxed);
             lane.ring_now();
+            // From here on it may wake this loop.
+            lane.words().fall_asleep();
             lane.look();
         }
         // What a worker that has gone leaves behind.
-        lanes.retain(|lane| !lane.is_lost() || 0 < lane.in_flight.load(Ordering::Relaxed));
+        lanes.retain(|lane| !lane.is_lost() || lane.has_requests());
     });
 }
 
 /// Lets the lanes of this thread wake it no more. Called when the event loop has slept.
 pub(crate) fn after_sleep() {
     LANES.with_borrow(|lanes| {
-        for lane in lanes.iter().filter(|lane| 0 < lane.in_flight.load(Ordering::Relaxed)) {
+        for lane in lanes.iter().filter(|lane| lane.has_requests()) {
             lane.words().wake_up();
         }
     });
@@ -87,7 +99,10 @@ impl Lane {
             tasks: (0..segment.rows()).map(|_| Tasks::default()).collect(),
             in_flight: AtomicU32::new(0),
             unrung: AtomicU32::new(0),
+            has_slept: AtomicBool::new(false),
             is_swept: AtomicBool::new(false),
+            hurry: Notify::new(),
+            is_slow: AtomicBool::new(false),
             is_lost: Arc::clone(is_lost),
         });
         LANES.with_borrow_mut(|lanes| lanes.push(Arc::clone(&lane)));
@@ -107,6 +122,10 @@ impl Lane {
     /// Counts a request that has ended.
     pub(super) fn end(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn has_requests(&self) -> bool {
+        0 < self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Whether the worker's process has ended.
@@ -167,61 +186,60 @@ impl Lane {
     }
 
     fn heed(&self, rung: Option<Rung>) {
-        if rung == Some(Rung::WriteEventfd) {
-            // It fails only when so many rings were not heard that none is missed.
-            let _written = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        if rung == Some(Rung::WritePipe) {
+            // A full pipe has rings that were not heard yet; one without a reader has no worker.
+            let _written = rustix::io::write(&self.bell, &[1]);
         }
     }
 
-    /// Wakes the tasks of the cells that the worker told of. If there are none, it may wake the
-    /// loop from here on.
+    /// Wakes the tasks of the cells that the worker told of.
     fn look(&self) {
-        if self.in_flight.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let words = self.words();
-        words.fall_asleep();
-        let mut has_news = false;
-        words.drain(|row| {
-            has_news = true;
+        self.words().drain(|row| {
             if let Some(tasks) = self.tasks.get(row as usize) {
                 tasks.wake();
             }
         });
-        if has_news {
-            words.wake_up();
-        }
     }
 
     fn words(&self) -> LaneWords<'_> {
         self.segment.lane(self.number).expect("this lane was claimed")
     }
 
-    /// Sees to it that no request waits longer behind a handler that is not as short as usual:
-    /// nobody was woken for it because somebody would have been back at once.
+    /// Sees to it that there is a timer while requests are in flight, for two things that nobody
+    /// else notices: a loop that is always busy, so that it never looks before it sleeps; and
+    /// requests that wait behind a handler which is not as short as usual, so that nobody was
+    /// woken for them.
     #[expect(clippy::disallowed_methods, reason = "ends when nothing is in flight")]
     fn sweep(self: &Arc<Self>) {
-        let is_staged = self
-            .segment
-            .bell()
-            .is_some_and(|bell| bell.kind() == Some(LinkKind::Threads) && bell.is_short());
-        if !is_staged || self.is_swept.swap(true, Ordering::Relaxed) {
-            return;
+        if self.is_slow.load(Ordering::Relaxed) {
+            self.hurry.notify_one();
         }
-        let lane = Arc::clone(self);
-        tokio::spawn(async move {
-            let mut every = tokio::time::interval(SWEEP_EVERY);
-            let mut was_queued = false;
-            while 0 < lane.in_flight.load(Ordering::Relaxed) && !lane.is_lost() {
-                every.tick().await;
-                let is_queued = lane.segment.has_queued();
-                if is_queued && was_queued {
-                    lane.force();
-                }
-                was_queued = is_queued;
+        if !self.is_swept.swap(true, Ordering::Relaxed) {
+            tokio::spawn(Arc::clone(self).sweep_until_idle());
+        }
+    }
+
+    async fn sweep_until_idle(self: Arc<Self>) {
+        let mut every = SWEEP_EVERY;
+        let mut was_queued = false;
+        while self.has_requests() && !self.is_lost() {
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = self.hurry.notified() => {}
             }
-            lane.is_swept.store(false, Ordering::Relaxed);
-        });
+            self.ring_now();
+            self.look();
+            let is_queued = self.segment.has_queued();
+            if is_queued && was_queued {
+                self.force();
+            }
+            was_queued = is_queued;
+            let has_cause = is_queued || !self.has_slept.swap(false, Ordering::Relaxed);
+            every = if has_cause { SWEEP_EVERY } else { (every * 2).min(SWEEP_AT_LEAST) };
+            self.is_slow.store(SWEEP_EVERY < every, Ordering::Relaxed);
+        }
+        self.is_slow.store(false, Ordering::Relaxed);
+        self.is_swept.store(false, Ordering::Relaxed);
     }
 }
 
