@@ -1,8 +1,11 @@
 //! Tasks that a drain waits for.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::sync::watch;
 
 /// Counts the tasks that must end before the process may.
@@ -21,11 +24,7 @@ impl Tasks {
     /// Runs `task` on the current event loop, counted from now until it ends.
     #[expect(clippy::disallowed_methods, reason = "this is the counted way to spawn")]
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let counted = self.count();
-        tokio::spawn(async move {
-            task.await;
-            drop(counted);
-        });
+        tokio::spawn(CountedTask { task, _counted: self.count() });
     }
 
     /// Runs `task` on the current event loop; a drain ends it by other means than waiting.
@@ -46,6 +45,24 @@ impl Tasks {
     fn count(&self) -> Counted {
         self.count.send_modify(|count| *count = count.saturating_add(1));
         Counted { count: Arc::clone(&self.count) }
+    }
+}
+
+pin_project! {
+    /// A task and its count. An `async` block around the task would hold it twice, and idle
+    /// connections are tasks.
+    struct CountedTask<T> {
+        #[pin]
+        task: T,
+        _counted: Counted,
+    }
+}
+
+impl<T: Future<Output = ()>> Future for CountedTask<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.project().task.poll(context)
     }
 }
 
