@@ -83,7 +83,8 @@ pub enum Waiter {
     Nobody,
     /// The thread that sleeps on the cell; it was woken.
     Thread,
-    /// A task: the cell's number belongs into the worker's news, and its bell rung.
+    /// A task, if not a thread as well, which was woken: the cell's number belongs into the
+    /// worker's news, and its bell rung.
     Task,
 }
 
@@ -206,11 +207,11 @@ impl<'a> Cell<'a> {
         let before = waits.fetch_and(!(THREAD_WAITS | TASK_WAITS), Ordering::SeqCst);
         if before & THREAD_WAITS != 0 {
             self.words.futex_wake_all(BELL);
-            Waiter::Thread
-        } else if before & TASK_WAITS != 0 {
-            Waiter::Task
-        } else {
-            Waiter::Nobody
+        }
+        match (before & TASK_WAITS, before & THREAD_WAITS) {
+            (0, 0) => Waiter::Nobody,
+            (0, _) => Waiter::Thread,
+            (_, _) => Waiter::Task,
         }
     }
 
@@ -338,15 +339,12 @@ impl<'a> Cell<'a> {
     // What both do.
 
     /// Announces a wait, then looks again: either this side sees what the other one published, or
-    /// the other side, which looks after it published, sees the announcement.
+    /// the other side, which looks after it published, sees the announcement. It stands even when
+    /// there is no need to wait: another one of the same side may have announced itself as well.
     fn wait(&self, flag: u64, is_ready: impl Fn() -> bool) -> bool {
         self.control(WAITS).fetch_or(flag, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let ready = is_ready();
-        if ready {
-            self.control(WAITS).fetch_and(!flag, Ordering::Relaxed);
-        }
-        ready
+        is_ready()
     }
 
     fn proxy_waits(&self) -> bool {

@@ -9,6 +9,7 @@ mod bell;
 mod cell;
 mod lane;
 mod stream;
+mod waiters;
 
 use loom::sync::{Condvar, Mutex};
 
