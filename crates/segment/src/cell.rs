@@ -240,7 +240,13 @@ impl<'a> Cell<'a> {
 
     /// Makes the cell free: the worker has ended the request, or its process has ended.
     pub fn close(&self, ticket: CellTicket) {
-        self.control(STATE).store(ticket.with(CellState::Free), Ordering::Release);
+        let (word, free) =
+            (self.control(STATE).load(Ordering::Relaxed), ticket.with(CellState::Free));
+        if CellTicket::of(word) == ticket {
+            // Where it fails, somebody who has no business there has changed it meanwhile.
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            let _freed = self.control(STATE).compare_exchange(word, free, order.0, order.1);
+        }
     }
 
     // What the worker does.
