@@ -88,11 +88,8 @@ impl Loop {
             if ring.bell().stop_looking(|| ring.has_queued() || ring.has_news()) {
                 continue;
             }
-            if *ended.borrow() {
-                if self.running.join_next().await.is_none() {
-                    return;
-                }
-                continue;
+            if *ended.borrow() && self.running.is_empty() {
+                return;
             }
             tokio::select! {
                 // A bell that rings again is heard again: what was written need not be read.
