@@ -173,24 +173,20 @@ impl Lane {
         }
     }
 
-    /// Wakes the tasks of the cells that the worker told of. If there are none, it may wake the
-    /// loop from here on.
+    /// Wakes the tasks of the cells that the worker told of. It may wake the loop from here on,
+    /// until [`after_sleep`]: also where there was news, for perhaps nobody waits for that any
+    /// more, and then the loop does sleep.
     fn look(&self) {
         if self.in_flight.load(Ordering::Relaxed) == 0 {
             return;
         }
         let words = self.words();
         words.fall_asleep();
-        let mut has_news = false;
         words.drain(|row| {
-            has_news = true;
             if let Some(tasks) = self.tasks.get(row as usize) {
                 tasks.wake();
             }
         });
-        if has_news {
-            words.wake_up();
-        }
     }
 
     fn words(&self) -> LaneWords<'_> {
