@@ -226,7 +226,13 @@ impl<'a> Cell<'a> {
 
     /// Makes the cell free: the worker has ended the request, or its process has ended.
     pub fn close(&self, ticket: CellTicket) {
-        self.control(STATE).store(ticket.with(CellState::Free), Ordering::Release);
+        let (word, free) =
+            (self.control(STATE).load(Ordering::Relaxed), ticket.with(CellState::Free));
+        if CellTicket::of(word) == ticket {
+            // Where it fails, somebody who has no business there has changed it meanwhile.
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            let _freed = self.control(STATE).compare_exchange(word, free, order.0, order.1);
+        }
     }
 
     // What the worker does.
@@ -337,11 +343,11 @@ impl<'a> Cell<'a> {
     // What both do.
 
     /// Announces a wait, then looks again: either this side sees what the other one published, or
-    /// the other side, which looks after it published, sees the announcement.
+    /// the other side, which looks after it published, sees the announcement. It stands even when
+    /// there is no need to wait: another one of the same side may have announced itself as well.
     fn wait(&self, flag: u64, is_ready: impl Fn() -> bool) -> bool {
         self.control(WAITS).fetch_or(flag, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        // The announcement stays: it may be somebody else's too, and costs one look too many.
         is_ready()
     }
 

@@ -19,6 +19,8 @@ mod cell;
 mod error;
 mod lane;
 mod map;
+#[cfg(all(test, loom))]
+mod models;
 mod page;
 mod row;
 mod segment;

@@ -13,9 +13,12 @@ use std::ptr::{self, NonNull};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::mm::{MapFlags, ProtFlags};
+#[cfg(not(loom))]
 use rustix::thread::futex;
 
-use crate::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(loom))]
+use crate::atomic::AtomicU32;
+use crate::atomic::{AtomicU64, Ordering, fence};
 
 use crate::error::SegmentError;
 
@@ -51,6 +54,10 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps all of a sealed memfd.
     pub(crate) fn new(fd: BorrowedFd<'_>, access: Access) -> Result<Self, SegmentError> {
+        // The model checker's words are no memory.
+        if cfg!(loom) {
+            return Err(SegmentError::NotSealed);
+        }
         // Seals before size: only then is the size final.
         let seals = rustix::fs::fcntl_get_seals(fd).unwrap_or(SealFlags::empty());
         if !seals.contains(SEALS) {
@@ -151,6 +158,33 @@ impl<'a> Words<'a> {
         cell.map_or(value, |cell| cell.swap(value, Ordering::SeqCst))
     }
 
+    /// Changes what a futex stands at, and wakes one thread that sleeps on it.
+    pub(crate) fn futex_wake(self, index: usize) {
+        self.futex_wake_some(index, 1);
+    }
+
+    /// Changes what a futex stands at, and wakes all threads that sleep on it.
+    pub(crate) fn futex_wake_all(self, index: usize) {
+        self.futex_wake_some(index, i32::MAX.unsigned_abs());
+    }
+
+    /// Returns the words for writing, or `None` if the mapping is read-only.
+    pub(crate) fn writable(self) -> Option<&'a [AtomicU64]> {
+        match self.access {
+            Access::Write => Some(self.cells),
+            Access::Read => None,
+        }
+    }
+
+    /// Takes plain memory for words, so that rules are testable without a mapping.
+    #[cfg(test)]
+    pub(crate) fn of_memory(cells: &'a [AtomicU64]) -> Self {
+        Self { cells, access: Access::Write }
+    }
+}
+
+#[cfg(not(loom))]
+impl<'a> Words<'a> {
     /// Returns what a futex stands at; 0 past the end.
     ///
     /// A word that is used as a futex is used as nothing else.
@@ -166,16 +200,6 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// Changes what a futex stands at, and wakes one thread that sleeps on it.
-    pub(crate) fn futex_wake(self, index: usize) {
-        self.futex_wake_some(index, 1);
-    }
-
-    /// Changes what a futex stands at, and wakes all threads that sleep on it.
-    pub(crate) fn futex_wake_all(self, index: usize) {
-        self.futex_wake_some(index, i32::MAX.unsigned_abs());
-    }
-
     fn futex_wake_some(self, index: usize, count: u32) {
         if let Some(futex) = self.futex(index) {
             futex.fetch_add(1, Ordering::SeqCst);
@@ -189,20 +213,6 @@ impl<'a> Words<'a> {
         // SAFETY: the word lives and is aligned as long as `'a`, and a futex word is accessed
         // through here only, so never with another size.
         Some(unsafe { AtomicU32::from_ptr(cell.as_ptr().cast()) })
-    }
-
-    /// Returns the words for writing, or `None` if the mapping is read-only.
-    pub(crate) fn writable(self) -> Option<&'a [AtomicU64]> {
-        match self.access {
-            Access::Write => Some(self.cells),
-            Access::Read => None,
-        }
-    }
-
-    /// Takes plain memory for words, so that rules are testable without a mapping.
-    #[cfg(test)]
-    pub(crate) fn of_memory(cells: &'a [AtomicU64]) -> Self {
-        Self { cells, access: Access::Write }
     }
 }
 

@@ -18,6 +18,7 @@ mod operators;
 mod origins;
 mod reload;
 mod retries;
+mod ring;
 mod serving;
 mod status;
 mod tls_origins;
