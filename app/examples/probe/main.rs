@@ -9,6 +9,7 @@ mod ticks;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,9 @@ const HELLO: &str = "Hello from a worker of Ostler, sixty-six bytes and no more 
 
 /// One piece of `/stream`.
 const PIECE: &[u8] = b"a piece of a stream\n";
+
+/// Tasks of `/unread` that have ended.
+static READ: AtomicU32 = AtomicU32::new(0);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match std::env::var("PROBE_MODE").as_deref() {
@@ -45,6 +49,7 @@ fn answer(request: Request) -> Response {
             ResponseBody::from(HELLO)
         }
         Probe::Echo => ResponseBody::from(body),
+        Probe::Unread => ResponseBody::from(HELLO),
         Probe::Stream { count, pause } => ResponseBody::from_writer(move |stream| {
             for _ in 0..count {
                 sleep(pause);
@@ -70,10 +75,24 @@ async fn answer_asynchronously(
             full(Bytes::from(HELLO))
         }
         Probe::Echo => body.boxed_unsync(),
+        Probe::Unread => {
+            read_apart(body);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            full(Bytes::from(HELLO))
+        }
         Probe::Stream { count, pause } => Ticks::new(count, pause, PIECE).boxed_unsync(),
         Probe::AtOnce(what) => full(at_once(what, &head)),
     };
     Ok(finish(probe, body))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a task that outlives its request is the point")]
+fn read_apart(body: Body) {
+    tokio::spawn(async move {
+        // With an error, once its request has ended.
+        drop(body.collect().await);
+        READ.fetch_add(1, Ordering::Relaxed);
+    });
 }
 
 /// What is answered the same way by a handler and by a service.
@@ -86,6 +105,7 @@ fn at_once(what: AtOnce, head: &Parts) -> Bytes {
         AtOnce::Head => describe(head).into(),
         AtOnce::Status(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Bytes::new(),
         AtOnce::Status(status) => format!("{status}\n").into(),
+        AtOnce::Read => READ.load(Ordering::Relaxed).to_string().into(),
         AtOnce::Whoami => who_am_i().into(),
     }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Probe {
         /// Before each.
         pause: Duration,
     },
+    /// `/unread`: 66 bytes of text after 50 ms, while a task of its own reads the body.
+    Unread,
     /// Anything that takes no time.
     AtOnce(AtOnce),
 }
@@ -35,6 +37,8 @@ pub(crate) enum AtOnce {
     Bytes(usize),
     /// `/head`: the request line, and each field as `name: value` in a line of its own.
     Head,
+    /// `/read`: how many tasks of `/unread` have ended.
+    Read,
     /// `/status/CODE`: that status, without a body where it has none.
     Status(StatusCode),
     /// `/whoami`: process, pool, slot and generation.
@@ -54,6 +58,8 @@ impl Probe {
             "panic" => Self::AtOnce(AtOnce::Panic),
             "bytes" => Self::AtOnce(AtOnce::Bytes(parts.next()?.parse().ok()?)),
             "echo" => Self::Echo,
+            "unread" => Self::Unread,
+            "read" => Self::AtOnce(AtOnce::Read),
             "head" => Self::AtOnce(AtOnce::Head),
             "stream" => Self::Stream {
                 count: parts.next()?.parse().ok()?,

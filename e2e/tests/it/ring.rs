@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ostler_e2e::client::request;
 use ostler_e2e::stack::pids;
-use ostler_e2e::{Client, Plan};
+use ostler_e2e::{Client, DEADLINE, Plan};
 use tokio::time::Instant;
 
 use crate::ask;
@@ -176,6 +176,20 @@ fn private_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A task of the application that reads a body ends when the request does.
+#[tokio::test]
+async fn a_task_that_reads_a_body_is_told_when_its_request_has_ended() {
+    let stack = plan("service").start().await;
+    let mut client = stack.connect().await;
+    client.send("POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n").await;
+    client.send(bytes(20_000)).await;
+    assert_eq!(client.response().await.status, 200);
+    let deadline = Instant::now() + DEADLINE;
+    while stack.get("/read").await.text() != "1" {
+        assert!(Instant::now() < deadline, "it waits still");
+    }
 }
 
 #[tokio::test]
