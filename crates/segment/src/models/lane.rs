@@ -48,16 +48,14 @@ impl Told {
                 assert!(seen[at] <= answer, "an older answer after a newer one");
                 seen[at] = answer;
             });
-            if has_news {
-                self.lane().wake_up();
-            }
             if seen == wanted {
                 return;
             }
+            // With news a task is to run, so the loop does not sleep.
             if !has_news {
                 self.eventfd.wait();
-                self.lane().wake_up();
             }
+            self.lane().wake_up();
         }
     }
 }
