@@ -112,11 +112,11 @@ impl Proxy {
                 assert!(sent <= bytes.len() && sent as u64 <= RING_BYTES);
             }
             Event::WaitForRoom => {
-                cell.wait_for_room(&self.sending);
+                let _has_room = cell.wait_for_room(&self.sending);
             }
             Event::Receive { limit } => self.receive(limit as usize),
             Event::WakeWorker => {
-                cell.wake_worker();
+                let _has_news = cell.wake_worker();
             }
             Event::Leave => {
                 self.ticket.map(|ticket| cell.leave(ticket));
