@@ -270,6 +270,8 @@ async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) 
         sent: 0,
     };
     loop {
+        // A client that has many requests waiting must not keep the loop from the others.
+        tokio::task::coop::consume_budget().await;
         (client.received, client.sent) = (0, 0);
         let (limits, head_timeout) = {
             let live = shared.live.load();

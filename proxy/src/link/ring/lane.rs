@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 /// Requests that are queued before the worker's bell is rung for them. Until then the loop may
 /// have more for the same wake-up; a worker that is awake finds them without.
 /// Measured: see `docs/performance.md`.
-const RING_AFTER: u32 = 16;
+const RING_AFTER: u32 = 64;
 
 /// How often the timer looks at a lane with requests in flight, while there is cause to.
 const SWEEP_EVERY: Duration = Duration::from_millis(1);
