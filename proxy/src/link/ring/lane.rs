@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
-use ostler_segment::{Cell, Lane as LaneWords, Rung, Segment};
+use ostler_segment::{Cell, Lane as LaneWords, LinkKind, Rung, Segment};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -138,7 +138,7 @@ impl Lane {
         self.segment.enqueue(row);
         let unrung = self.unrung.load(Ordering::Relaxed) + 1;
         self.unrung.store(unrung, Ordering::Relaxed);
-        if RING_AFTER <= unrung {
+        if RING_AFTER <= unrung || self.is_long() {
             self.ring_now();
         }
         self.sweep();
@@ -167,6 +167,14 @@ impl Lane {
     /// Wakes everybody who waits here.
     pub(super) fn wake_all(&self) {
         self.tasks.iter().for_each(Tasks::wake);
+    }
+
+    /// Whether handlers run on threads and take so long that each request gets a thread of its own:
+    /// then nothing is saved by ringing late.
+    fn is_long(&self) -> bool {
+        self.segment
+            .bell()
+            .is_some_and(|bell| bell.kind() == Some(LinkKind::Threads) && !bell.is_short())
     }
 
     /// Rings for what was queued.
