@@ -19,13 +19,19 @@ const PREFACE: &str = "\
 #
 # A rise of more than 3 % fails the tests. Where it is meant, `cargo xtask bench --record` writes
 # this file anew; the commit says what the instructions are spent on. They depend a little on the
-# processor and the C library: record on the machine the tests run on.
+# processor, by what the C library has for it, so on another one they are only shown.
 
 ";
 
+/// The table of counts in the file, beside the processor.
+const COUNTS: &str = "instructions";
+
 /// What is on record.
-#[derive(Debug)]
+#[derive(Debug, Default, serde::Deserialize)]
 pub(crate) struct Baseline {
+    /// What the kernel calls the processor it was counted on.
+    processor: String,
+    #[serde(rename = "instructions")]
     recorded: Counts,
 }
 
@@ -43,13 +49,8 @@ impl Baseline {
     /// Reads the record; an empty one where there is no file.
     pub(crate) fn read() -> anyhow::Result<Self> {
         match std::fs::read_to_string(path()) {
-            Ok(text) => {
-                let recorded = toml::from_str(&text).context("xtask/instructions.toml")?;
-                Ok(Self { recorded })
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self { recorded: Counts::new() })
-            }
+            Ok(text) => toml::from_str(&text).context("xtask/instructions.toml"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).context("xtask/instructions.toml"),
         }
     }
@@ -58,10 +59,16 @@ impl Baseline {
     pub(crate) fn record(mut self, counted: &Counts) -> anyhow::Result<()> {
         self.recorded.extend(counted.iter().map(|(name, count)| (name.clone(), *count)));
         let mut text = PREFACE.to_owned();
+        writeln!(text, "processor = {:?}\n\n[{COUNTS}]", processor())?;
         for (name, count) in &self.recorded {
             writeln!(text, "{name} = {count}")?;
         }
         std::fs::write(path(), text).context("xtask/instructions.toml")
+    }
+
+    /// Whether the record is of this processor, so that a rise is one of the code.
+    pub(crate) fn is_of_this_processor(&self) -> bool {
+        self.processor == processor()
     }
 
     /// How a count compares with its record.
@@ -101,6 +108,13 @@ impl Baseline {
     }
 }
 
+/// What the kernel calls the processor of this machine.
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    model.map_or_else(|| "unknown".to_owned(), |(_, model)| model.trim().to_owned())
+}
+
 fn path() -> PathBuf {
     project().join("xtask/instructions.toml")
 }
@@ -111,7 +125,8 @@ mod tests {
 
     #[test]
     fn three_percent_are_the_same_and_more_is_told() {
-        let baseline = Baseline { recorded: Counts::from([("get".to_owned(), 10_000)]) };
+        let recorded = Counts::from([("get".to_owned(), 10_000)]);
+        let baseline = Baseline { processor: String::new(), recorded };
         assert_eq!(baseline.verdict("get", 10_300), Verdict::Same);
         assert_eq!(baseline.verdict("get", 9_700), Verdict::Same);
         assert_eq!(baseline.verdict("get", 10_301), Verdict::More);
