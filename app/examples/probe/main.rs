@@ -17,6 +17,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Frame;
 use ostler_app::{Body, Request, Response, ResponseBody};
 
 use crate::path::{AtOnce, Probe};
@@ -50,6 +51,10 @@ fn answer(request: Request) -> Response {
         }
         Probe::Echo => ResponseBody::from(body),
         Probe::Unread => ResponseBody::from(HELLO),
+        Probe::Broken => ResponseBody::from_writer(|_| {
+            drop(panic_as_asked());
+            Ok(())
+        }),
         Probe::Stream { count, pause } => ResponseBody::from_writer(move |stream| {
             for _ in 0..count {
                 sleep(pause);
@@ -79,6 +84,9 @@ async fn answer_asynchronously(
             read_apart(body);
             tokio::time::sleep(Duration::from_millis(50)).await;
             full(Bytes::from(HELLO))
+        }
+        Probe::Broken => {
+            full(Bytes::from(HELLO)).map_frame(|_| Frame::data(panic_as_asked())).boxed_unsync()
         }
         Probe::Stream { count, pause } => Ticks::new(count, pause, PIECE).boxed_unsync(),
         Probe::AtOnce(what) => full(at_once(what, &head)),

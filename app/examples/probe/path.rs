@@ -20,6 +20,8 @@ pub(crate) enum Probe {
     },
     /// `/unread`: 66 bytes of text after 50 ms, while a task of its own reads the body.
     Unread,
+    /// `/broken`: the body of the answer panics.
+    Broken,
     /// Anything that takes no time.
     AtOnce(AtOnce),
 }
@@ -57,6 +59,7 @@ impl Probe {
             "abort" => Self::AtOnce(AtOnce::Abort),
             "panic" => Self::AtOnce(AtOnce::Panic),
             "bytes" => Self::AtOnce(AtOnce::Bytes(parts.next()?.parse().ok()?)),
+            "broken" => Self::Broken,
             "echo" => Self::Echo,
             "unread" => Self::Unread,
             "read" => Self::AtOnce(AtOnce::Read),

@@ -5,6 +5,7 @@
 //! are answered at once, and nobody else could run meanwhile anyway.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -114,9 +115,13 @@ impl Loop {
     }
 }
 
-/// Polls once; whether that was enough.
+/// Polls once; whether that was enough. One that panics, as the body of a response may, is over.
 async fn poll_once(running: &mut Running) -> bool {
-    std::future::poll_fn(|context| Poll::Ready(running.as_mut().poll(context).is_ready())).await
+    std::future::poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context).is_ready()));
+        Poll::Ready(polled.unwrap_or(true))
+    })
+    .await
 }
 
 /// Answers one request.

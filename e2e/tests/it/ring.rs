@@ -207,13 +207,29 @@ async fn a_panic_in_a_handler_is_answered_and_its_worker_lives_on() {
     }
 }
 
+#[tokio::test]
+async fn a_panic_in_a_body_breaks_its_answer_off_and_nothing_else() {
+    for mode in MODES {
+        let stack = plan(mode).start().await;
+        let before = stack.workers("probe").await;
+        for _ in 0..3 {
+            let mut client = stack.connect().await;
+            client.send("GET /broken HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert!(client.try_response("GET").await.is_err(), "{mode}: it looks complete");
+            assert_eq!(stack.get("/").await.status, 200, "{mode}");
+        }
+        let pools = stack.until_pool("probe", |pool| pool["busy"] == 0).await;
+        assert_eq!(pids(&pools["probe"]), before, "{mode}");
+    }
+}
+
 /// Goal: news of a request whose client has gone keep no other answer waiting. Method: one event
 /// loop; beside a handler that sleeps, an echo whose connection ends with it; then nothing else
 /// happens until the handler has slept.
 #[tokio::test]
 async fn an_answer_is_not_kept_waiting_after_the_news_of_another() {
     const ROUNDS: usize = 300;
-    const LATE: Duration = Duration::from_millis(45);
+    const LATE: Duration = Duration::from_millis(120);
     let stack = plan("threads").with("server.threads = 1").start().await;
     let body = bytes(40 << 10);
     let once = post("Transfer-Encoding: chunked\r\nConnection: close", &chunked(&body));
