@@ -13,10 +13,9 @@ use crate::deadline::Deadline;
 
 /// `timeouts.body-min-rate` is averaged over this.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
+/// What is read of a body at once: few enough for what many connections receive at the same time
+/// to stay in the processor's cache until it is copied on.
 const READ_BYTES: usize = 16 * 1024;
-
-/// Most that is read of a body at once, where its length is known.
-const MAX_READ_BYTES: usize = 64 * 1024;
 
 /// Why a body could not be received.
 #[derive(Debug, thiserror::Error)]
@@ -103,12 +102,20 @@ impl RequestBody {
         enough: usize,
     ) -> Result<Vec<u8>, BodyError> {
         self.invite(client).await?;
-        let mut collected = Vec::new();
+        let mut collected = Vec::with_capacity(self.stated_bytes().min(enough));
         let mut incoming = client.split().0;
         while !self.is_complete && collected.len() < enough {
             self.read(&mut incoming, &mut collected).await?;
         }
         Ok(collected)
+    }
+
+    /// How much of it is still to come, if that is said; else 0.
+    fn stated_bytes(&self) -> usize {
+        match self.decoder {
+            BodyDecoder::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => 0,
+        }
     }
 
     /// Tells a client that waits for it to send the body (RFC 9110 §10.1.1).
@@ -158,7 +165,7 @@ impl RequestBody {
     async fn receive(&mut self, incoming: &mut Incoming<'_>) -> Result<(), BodyError> {
         let begun = clock::now();
         let at = begun + self.limits.idle;
-        incoming.input.reserve(self.read_bytes());
+        incoming.input.reserve(READ_BYTES);
         let read = incoming.transport.read(incoming.input);
         let timer = incoming.timer.get_or_insert_with(|| Deadline::new(at));
         match timer.run(at, read).await {
@@ -171,15 +178,6 @@ impl RequestBody {
             Ok(Err(error)) => Err(BodyError::Left(Some(error))),
             Err(_elapsed) => Err(BodyError::Timeout),
         }
-    }
-
-    /// How much is read at once: what is left of the body, if that is said and not too much.
-    fn read_bytes(&self) -> usize {
-        let left = match self.decoder {
-            BodyDecoder::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
-            BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => READ_BYTES,
-        };
-        left.clamp(READ_BYTES, MAX_READ_BYTES)
     }
 
     /// Holds every whole window of waiting for the client against the minimum.

@@ -1,7 +1,7 @@
 //! Accepts connections, as many as there are places for.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use ostler_conf::KeepaliveConfig;
 use ostler_policy::forwarded::Peer;
 use ostler_segment::counter::Server as Counter;
 use ostler_supervisor::message::ListenerRole;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
@@ -120,6 +121,17 @@ impl Socket {
         }
     }
 
+    /// Whether a connection waits to be accepted. Asks the kernel: what the event loop knows may be
+    /// a turn old.
+    fn has_waiting(&self) -> bool {
+        let descriptor = match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        };
+        let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| 0 < ready)
+    }
+
     async fn accept(&self) -> io::Result<(Transport, Peer)> {
         match self {
             Self::Tcp(socket) => {
@@ -165,8 +177,16 @@ async fn accept_until_closed(
                 left = Some(shared.live.load().config.server.listen_backlog);
                 continue;
             }
-            accepted = socket.accept(), if left != Some(0) => accepted,
-            () = std::future::ready(()), if left.is_some() => return,
+            accepted = socket.accept(), if left != Some(0) => Some(accepted),
+            () = std::future::ready(()), if left.is_some() => None,
+        };
+        let Some(accepted) = accepted else {
+            if left == Some(0) || !socket.has_waiting() {
+                return;
+            }
+            // The event loop has not been told yet of what came last.
+            tokio::task::yield_now().await;
+            continue;
         };
         left = left.map(|left| left.saturating_sub(1));
         let (transport, peer) = match accepted {
