@@ -30,7 +30,7 @@ pub enum RingError {
     #[error(transparent)]
     Segment(#[from] SegmentError),
     /// There are not as many descriptors as the segment has lanes.
-    #[error("{found} eventfds, where the segment has a bell and {lanes} lanes")]
+    #[error("OSTLER_LINK names {found} descriptors beside the segment, which has {lanes} lanes")]
     Eventfds {
         /// Lanes of the segment.
         lanes: u32,

@@ -27,7 +27,7 @@ use crate::shared::{Activity, Phase, Shared};
 use crate::transport::Transport;
 
 /// How long a connection waits for the next request with its buffers at hand. Most clients that
-/// send another at once do so within it; 10,000 idle connections must not hold 160 MB.
+/// send another at once do so within it; 10,000 idle connections must not hold theirs.
 const HOT_WAIT: Duration = Duration::from_millis(25);
 const READ_BYTES: usize = 4 * 1024;
 /// What is read and dropped before a connection with an unread body closes: long enough for the

@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::exchange::Exchange;
 use crate::pool::Permit;
 
-pub(crate) use ring::{Ring, RingExchange, RingReceiving, RingSending, after_sleep, before_sleep};
+pub(crate) use ring::{
+    Ring, RingExchange, RingReceiving, RingSending, after_sleep, before_sleep, watch_descriptor,
+};
 
 /// A way to a worker: through its segment where the worker knows that, and else HTTP/1.1 over its
 /// UNIX socket, which every program can speak.

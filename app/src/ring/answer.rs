@@ -4,7 +4,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use http::{StatusCode, response};
+use http::response;
 use ostler_segment::WriteEnd;
 
 use super::{Taken, Upload, head};
@@ -32,8 +32,7 @@ impl Answer {
 
     /// Whether the answer has a body (RFC 9110 §6.4.1).
     pub(crate) fn has_body(&self, head: &response::Parts) -> bool {
-        let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        !(self.is_to_head || is_bodiless)
+        !self.is_to_head && head::may_have_body(head.status)
     }
 
     /// The bytes of a head, for an answer with a body of `length` bytes.
@@ -81,23 +80,17 @@ impl Answer {
     pub(crate) fn poll_write_all(
         &mut self,
         context: &Context<'_>,
-        bytes: &mut impl bytes::Buf,
+        bytes: &mut &[u8],
         is_last: bool,
     ) -> Poll<io::Result<()>> {
         loop {
             if self.taken.is_left() {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
-            let chunk = bytes.chunk();
-            let is_last_chunk = chunk.len() == bytes.remaining();
-            let taken = self.taken.cell().write(&mut self.end, chunk, is_last && is_last_chunk);
-            let was_empty = chunk.is_empty();
-            bytes.advance(taken);
-            if !bytes.has_remaining() {
+            let taken = self.write(bytes, is_last);
+            *bytes = bytes.get(taken..).unwrap_or_default();
+            if bytes.is_empty() {
                 return Poll::Ready(Ok(()));
-            }
-            if 0 < taken && !was_empty {
-                continue;
             }
             self.flush();
             if !self.taken.wait_answering(context, |cell| cell.has_room(&self.end)) {

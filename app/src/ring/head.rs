@@ -82,9 +82,14 @@ pub(crate) fn write(
 /// Whether a length is to be stated: not where no body is allowed, and not what an answer to HEAD
 /// would only guess (RFC 9110 §8.6).
 fn states(head: &response::Parts, length: u64, is_to_head: bool) -> bool {
-    let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let is_guess = is_to_head && length == 0;
-    !(is_bodiless || is_guess || head.status.is_informational())
+    may_have_body(head.status) && !is_guess
+}
+
+/// Whether an answer with this status can have a body (RFC 9110 §6.4.1).
+pub(super) fn may_have_body(status: StatusCode) -> bool {
+    let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    !(is_bodiless || status.is_informational())
 }
 
 fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {

@@ -31,8 +31,8 @@ const THREADS: u64 = 1;
 const SERVICE: u64 = 2;
 const RETIRED: u64 = 1 << 8;
 
-/// What waking another thread costs, roughly, both sides together: below this, waiting for the
-/// thread that is awake is cheaper. Measured: see `docs/performance.md`.
+/// Handlers that usually take less are waited for: waking another thread costs more than they do.
+/// What was measured on both sides of it is in `docs/performance.md`.
 pub const WAKE_COST: Duration = Duration::from_micros(50);
 
 /// How a worker takes requests from its segment.

@@ -18,7 +18,7 @@ use ostler_segment::{Bell, Owner, Segment};
 
 pub(crate) use exchange::{RingExchange, RingReceiving, RingSending};
 use lane::Lane;
-pub(crate) use lane::{after_sleep, before_sleep};
+pub(crate) use lane::{after_sleep, before_sleep, watch_descriptor};
 
 /// The ring link of one worker.
 #[derive(Debug)]

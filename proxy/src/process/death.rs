@@ -6,9 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-
+use crate::link::watch_descriptor;
 use crate::pool::Worker;
 
 /// Has the ring link of a worker know when its process ends.
@@ -33,9 +31,4 @@ async fn ended(process: Option<OwnedFd>) -> io::Result<()> {
         drop(watch_descriptor(process)?.readable().await?);
     }
     Ok(())
-}
-
-#[expect(deprecated, reason = "what can go wrong with a borrowed descriptor cannot with this")]
-fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(descriptor, Interest::READABLE)
 }

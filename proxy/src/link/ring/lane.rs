@@ -258,7 +258,8 @@ impl Tasks {
     }
 }
 
+/// Watches a descriptor that is owned here.
 #[expect(deprecated, reason = "what can go wrong with a borrowed descriptor cannot with this")]
-fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(descriptor, Interest::READABLE)
 }
