@@ -29,6 +29,18 @@ pub struct WorkerId {
     pub generation: u32,
 }
 
+/// Why the proxy process wants a worker to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unfit {
+    /// Threads are still busy `stuck-grace` after the `request-timeout` of their requests.
+    Stuck {
+        /// No thread of it is left to work.
+        every_thread: bool,
+    },
+    /// It fails its health check.
+    Health,
+}
+
 /// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ListenerRole {
@@ -178,6 +190,13 @@ pub enum FromProxy {
     WorkerWithdrawn {
         /// The worker.
         id: WorkerId,
+    },
+    /// The worker shall be replaced.
+    WorkerUnfit {
+        /// The worker.
+        id: WorkerId,
+        /// Why.
+        reason: Unfit,
     },
     /// Everything that the supervisor sent before its `Sync` has been carried out.
     Synced,

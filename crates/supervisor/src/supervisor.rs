@@ -227,6 +227,9 @@ impl Supervisor {
             FromProxy::WorkerWithdrawn { id } => {
                 self.workers.feed_worker(&id, WorkerEvent::Withdrawn, now, &mut self.machinery);
             }
+            FromProxy::WorkerUnfit { id, reason } => {
+                tracing::warn!(pool = id.pool, slot = id.slot, ?reason, "worker_unfit");
+            }
             FromProxy::Synced => {
                 if let Some(announcement) = self.announcements.next() {
                     self.say(announcement);
