@@ -4,17 +4,21 @@
 //! lead out of it, whatever the file system does meanwhile. Only regular files are served.
 
 mod conditions;
+mod open_files;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
 use ostler_policy::http::answer::{ClientBody, write_field, write_status_line};
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use self::conditions::{Outcome, Validators};
+use self::conditions::Outcome;
+use self::open_files::{OpenFile, OpenFiles};
 use crate::clock;
 use crate::connection::{Client, Ending};
 use crate::entry::Entry;
@@ -30,11 +34,12 @@ const PIECE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Directory {
     root: OwnedFd,
+    open: OpenFiles,
 }
 
 /// What a path leads to.
 enum Found {
-    File(File, std::fs::Metadata),
+    File(Arc<OpenFile>),
     /// A directory that was asked for without its final slash.
     Directory,
 }
@@ -48,11 +53,27 @@ impl Directory {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { root })
+        Ok(Self { root, open: OpenFiles::new() })
+    }
+
+    /// Closes files that nobody asked for lately.
+    pub(crate) fn close_old_files(&self, now: Instant) {
+        self.open.close_old(now);
     }
 
     /// Finds the file for a decoded path that begins with a slash.
-    fn find(&self, path: &[u8]) -> Result<Found, RequestError> {
+    fn find(&self, path: &[u8], now: Instant) -> Result<Found, RequestError> {
+        if let Some(file) = self.open.get(path, now) {
+            return Ok(Found::File(file));
+        }
+        let found = self.look_for(path, now)?;
+        if let Found::File(file) = &found {
+            self.open.keep(path, file);
+        }
+        Ok(found)
+    }
+
+    fn look_for(&self, path: &[u8], now: Instant) -> Result<Found, RequestError> {
         let mut relative = path.strip_prefix(b"/").unwrap_or(path).to_vec();
         let is_directory = relative.is_empty() || relative.ends_with(b"/");
         if is_directory {
@@ -61,7 +82,7 @@ impl Directory {
         let file = File::from(self.open_beneath(&relative)?);
         let metadata = file.metadata().map_err(|_error| RequestError::NoFile)?;
         if metadata.is_file() {
-            Ok(Found::File(file, metadata))
+            Ok(Found::File(Arc::new(OpenFile::new(file, &metadata, path, now))))
         } else if metadata.is_dir() && !is_directory {
             Ok(Found::Directory)
         } else {
@@ -69,7 +90,17 @@ impl Directory {
         }
     }
 
+    /// Opens a file. Descriptors that are only kept open are given up for it.
     fn open_beneath(&self, relative: &[u8]) -> Result<OwnedFd, RequestError> {
+        let opened = self.try_open_beneath(relative);
+        if !matches!(opened, Err(RequestError::NoResources(_))) {
+            return opened;
+        }
+        self.open.close_all();
+        self.try_open_beneath(relative)
+    }
+
+    fn try_open_beneath(&self, relative: &[u8]) -> Result<OwnedFd, RequestError> {
         use rustix::io::Errno;
         // Not blocking: a named pipe without a writer must not hold the loop.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
@@ -103,12 +134,12 @@ pub(crate) async fn answer(
     }
     // A body has no meaning here, but it may be there (RFC 9110 §9.3.1).
     request.body.collect(client, PIECE_BYTES).await?;
-    let (file, metadata) = match directory.find(path)? {
-        Found::File(file, metadata) => (file, metadata),
+    let file = match directory.find(path, clock::now())? {
+        Found::File(file) => file,
         Found::Directory => return add_slash(client, request, entry).await,
     };
-    let validators = Validators::of(&metadata);
-    match validators.decide(&request.head, metadata.size()) {
+    let (validators, size) = (&file.validators, file.size);
+    match validators.decide(&request.head, size) {
         Outcome::NotModified => {
             let fields: [(&str, &[u8]); 2] = [
                 ("etag", validators.etag.as_bytes()),
@@ -119,15 +150,14 @@ pub(crate) async fn answer(
         Outcome::Failed => {
             respond(client, request, entry, (412, "Precondition Failed"), &[], b"").await
         }
-        Outcome::Unsatisfiable => Err(RequestError::Range(metadata.size())),
+        Outcome::Unsatisfiable => Err(RequestError::Range(size)),
         Outcome::Whole => {
-            let part =
-                Part { start: 0, length: metadata.size(), of: metadata.size(), is_range: false };
-            send(client, request, entry, (&file, path), (&part, &validators)).await
+            let part = Part { start: 0, length: size, is_range: false };
+            send(client, request, entry, &file, &part).await
         }
         Outcome::Range { start, length } => {
-            let part = Part { start, length, of: metadata.size(), is_range: true };
-            send(client, request, entry, (&file, path), (&part, &validators)).await
+            let part = Part { start, length, is_range: true };
+            send(client, request, entry, &file, &part).await
         }
     }
 }
@@ -149,7 +179,6 @@ async fn add_slash(
 struct Part {
     start: u64,
     length: u64,
-    of: u64,
     is_range: bool,
 }
 
@@ -157,29 +186,29 @@ async fn send(
     client: &mut Client<'_>,
     request: &Request<'_>,
     entry: &mut Entry,
-    (file, path): (&File, &[u8]),
-    (part, validators): (&Part, &Validators),
+    file: &OpenFile,
+    part: &Part,
 ) -> Result<Ending, RequestError> {
     let (status, phrase) = if part.is_range { (206, "Partial Content") } else { (200, "OK") };
     entry.status = status;
     let date = clock::http_date();
     let out = &mut client.out;
     write_status_line(out, status, phrase.as_bytes());
-    write_field(out, b"content-type", media_type(path).as_bytes());
+    write_field(out, b"content-type", file.media_type.as_bytes());
     write_field(out, b"content-length", part.length.to_string().as_bytes());
     if part.is_range {
         let last = part.start + part.length - 1;
-        let range = format!("bytes {}-{last}/{}", part.start, part.of);
+        let range = format!("bytes {}-{last}/{}", part.start, file.size);
         write_field(out, b"content-range", range.as_bytes());
     }
     write_field(out, b"accept-ranges", b"bytes");
-    write_field(out, b"etag", validators.etag.as_bytes());
-    write_field(out, b"last-modified", validators.last_modified.as_bytes());
+    write_field(out, b"etag", file.validators.etag.as_bytes());
+    write_field(out, b"last-modified", file.validators.last_modified.as_bytes());
     write_field(out, b"date", &date);
     request.to_client(ClientBody::AsStated, &date).write_framing(out);
     out.extend_from_slice(b"\r\n");
     let length = if request.is_head() { 0 } else { part.length };
-    Ok(match send_bytes(client, file, part.start, length).await {
+    Ok(match send_bytes(client, &file.file, part.start, length).await {
         Ok(true) => request.ending(),
         Ok(false) => Ending::Abort,
         Err(_left) => left(entry),
@@ -198,9 +227,9 @@ async fn send_bytes(
     loop {
         let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
         let filled = client.out.len();
-        client.out.resize(filled + wanted, 0);
-        let room = client.out.get_mut(filled..).unwrap_or_default();
-        let count = file.read_at(room, at).unwrap_or(0);
+        client.out.reserve(wanted);
+        let count = rustix::io::pread(file, spare_capacity(&mut client.out), at).unwrap_or(0);
+        let count = count.min(wanted);
         client.out.truncate(filled + count);
         at += count as u64;
         client.flush().await?;

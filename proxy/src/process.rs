@@ -25,7 +25,7 @@ use crate::access_log::AccessLog;
 use crate::clock;
 use crate::event_loop::EventLoop;
 use crate::link::Ring;
-use crate::live::{BuildError, Known, LiveConfig};
+use crate::live::{BuildError, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
 use crate::pool::{Pool, Standing, Worker};
@@ -389,7 +389,7 @@ impl Process {
         }
     }
 
-    /// Closes connections to workers that have been idle too long.
+    /// Closes connections to workers that have been idle too long, and files kept open.
     fn sweep(&self) {
         let Some(running) = &self.running else { return };
         let (now, live) = (clock::now(), running.shared.live.load());
@@ -397,6 +397,11 @@ impl Process {
             let Some(target) = live.pools.get(name) else { continue };
             for worker in target.pool.view().workers {
                 worker.close_idle_since(config.worker_keepalive, now);
+            }
+        }
+        for origin in live.origins.values() {
+            if let Origin::Directory(directory) = origin {
+                directory.close_old_files(now);
             }
         }
     }

@@ -1,9 +1,12 @@
 //! What is served when nothing is wrong: pools of both kinds, folders, redirects.
 
+use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use ostler_e2e::client::request;
 use ostler_e2e::{Client, Plan, Response, Stack};
+use tokio::time::Instant;
 
 /// More than fits into any buffer on the way.
 const LARGE: usize = 5_000_000;
@@ -226,6 +229,55 @@ async fn nothing_outside_a_folder_is_served() {
         assert!(!response.text().contains("secret\n"), "{path}");
     }
     assert_eq!(stack.get("/static/sub/b.txt").await.text(), "b");
+}
+
+#[tokio::test]
+async fn a_file_that_changes_is_served_as_it_is_now() {
+    let stack = files().file("files/v1/b.txt", "one").file("files/v2/b.txt", "two").start().await;
+    let folder = stack.folder().join("files");
+    symlink("v1", folder.join("now")).unwrap();
+    let mut client = stack.connect().await;
+    let mut last = client.get("/static/a.txt").await;
+    assert_eq!(last.text(), "0123456789");
+
+    // Written to, cut, and replaced by another of its name: known to the very next request.
+    for (content, is_in_place) in [("longer than before", true), ("short", true), ("new", false)] {
+        if is_in_place {
+            fs::write(folder.join("a.txt"), content).unwrap();
+        } else {
+            fs::write(folder.join("a.new"), content).unwrap();
+            fs::rename(folder.join("a.new"), folder.join("a.txt")).unwrap();
+        }
+        let next = client.get("/static/a.txt").await;
+        assert_eq!(next.text(), content);
+        assert_ne!(next.field("etag"), last.field("etag"));
+        last = next;
+    }
+    fs::remove_file(folder.join("a.txt")).unwrap();
+    client.get("/static/a.txt").await.expect_reason(404, "no-file");
+
+    // A link on the way to it: known within a second.
+    assert_eq!(client.get("/static/now/b.txt").await.text(), "one");
+    symlink("v2", folder.join("next")).unwrap();
+    fs::rename(folder.join("next"), folder.join("now")).unwrap();
+    let switched = Instant::now();
+    while client.get("/static/now/b.txt").await.text() != "two" {
+        assert!(switched.elapsed() < Duration::from_secs(2), "the old file is still served");
+    }
+
+    // Nothing stays open for nobody: the space of a removed file has to become free.
+    let proxy = stack.proxy().await;
+    let is_open = || {
+        let descriptors = fs::read_dir(format!("/proc/{proxy}/fd")).unwrap();
+        descriptors
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .any(|path| path.starts_with(&folder) && path.extension().is_some())
+    };
+    let asked = Instant::now();
+    while is_open() {
+        assert!(asked.elapsed() < Duration::from_secs(5), "a file is kept open");
+        stack.status().await;
+    }
 }
 
 #[tokio::test]

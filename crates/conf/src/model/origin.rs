@@ -47,6 +47,8 @@ config_table! {
         /// URLs of servers, `http` or `https`, without a path; certificates are verified.
         pub servers: Option<Vec<ServerUrl>> = optional,
         /// A directory; nothing outside it is served, whatever the path or a symbolic link says.
+        /// A file that changes is served as it is at the next request; where a directory or a
+        /// symbolic link above it changes, within a second.
         pub directory: Option<PathBuf> = optional,
         /// The `Host` that servers are asked for: `"server"`, its own name, which is what a CDN
         /// wants; `"client"`, the one the client asked for; or a fixed name.
