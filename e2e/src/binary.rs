@@ -88,7 +88,9 @@ pub fn target_folder() -> PathBuf {
 }
 
 fn built(name: &str) -> PathBuf {
-    let path = target_folder().join("debug").join(name);
+    // Tests that were built to ship test what was built to ship.
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let path = target_folder().join(profile).join(name);
     let advice = "run `cargo build --workspace --examples` and `cargo build -p ostler` first";
     assert!(path.is_file(), "{} is missing: {advice}", path.display());
     path

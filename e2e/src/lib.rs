@@ -12,8 +12,10 @@ pub mod case;
 pub mod client;
 pub mod load;
 mod log;
+pub mod oha;
 mod plan;
 pub mod process;
+pub mod promise;
 pub mod server;
 pub mod stack;
 
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 pub use client::{Client, Response};
 pub use load::{Load, Tally};
+pub use oha::Oha;
 pub use plan::Plan;
 pub use server::Server;
 pub use stack::Stack;

@@ -62,7 +62,8 @@ fn in_workspace(words: &[&str]) -> Result<String> {
     output(&[words, &["--manifest-path", &manifest]].concat())
 }
 
-fn install_oha() -> Result<PathBuf> {
+/// Sees to it that the generator is there, and of the version whose output is understood.
+pub(crate) fn install_oha() -> Result<PathBuf> {
     let root = target_folder().join("tools");
     let oha = root.join("bin/oha");
     if !oha.exists() {

@@ -64,6 +64,8 @@ enum Ask {
     },
     /// Prints the names and titles of all scenarios
     List,
+    /// Installs the load generator under the target folder
+    InstallOha,
     #[command(hide = true)]
     Poisson(poisson::Plan),
     #[command(hide = true)]
@@ -104,6 +106,7 @@ fn main() -> Result<()> {
         Ask::Full => measure::run("full", &Wanted::All, &changes),
         Ask::Run { names } => measure::run("run", &Wanted::Names(names), &changes),
         Ask::List => measure::list(),
+        Ask::InstallOha => build::install_oha().map(drop),
         Ask::Poisson(plan) => {
             let recorded = poisson::run(&plan)?;
             Ok(serde_json::to_writer(io::stdout().lock(), &recorded)?)

@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod prerequisite;
+mod soak;
 mod step;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,9 @@ use crate::step::{Steps, is_installed, say};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test    everything CI runs, stopping at the first failure
+  test    everything CI runs, stopping at the first failure;
+          `test --soak`: the promises under load and faults at full length, and what was
+          measured to docs/reliability.md
   bench   count the proxy's instructions and compare them with xtask/instructions.toml;
           `bench --record` writes that file anew
   demo    build in release and serve the demo site until Ctrl-C
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["test"] => test(),
+        ["test", "--soak"] => soak::run(),
         ["bench"] => bench::run(false),
         ["bench", "--record"] => bench::run(true),
         ["demo"] => demo::run(),

@@ -1,0 +1,122 @@
+//! `cargo xtask test --soak`: what Ostler promises under load and under faults, at full length.
+//!
+//! The same tests as in the normal run, over the build that ships, one after the other. What
+//! they measured is written to `docs/reliability.md` in the end, and only if all of them passed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::step::{Steps, is_installed};
+use crate::{cargo, project, target_folder};
+
+/// What is between these lines of the page is written by this command.
+const BEGIN: &str = "<!-- measured: begin -->";
+const END: &str = "<!-- measured: end -->";
+
+/// One figure, as `e2e/src/promise.rs` notes it.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+struct Figure {
+    promise: String,
+    limit: String,
+    measured: String,
+}
+
+/// Runs the tests of promises at full length, and writes what they measured.
+///
+/// # Errors
+///
+/// When something is missing, cannot be built, or a promise is not kept.
+pub(crate) fn run() -> anyhow::Result<()> {
+    if !is_installed(&mut cargo(&["nextest", "--version"])) {
+        bail!("cargo-nextest is missing: cargo install cargo-nextest --locked");
+    }
+    let figures = target_folder().join("figures.jsonl");
+    if figures.exists() {
+        std::fs::remove_file(&figures)?;
+    }
+    let mut steps = Steps::default();
+    steps.run("oha", &mut cargo(&["run", "--release", "-p", "load-tests", "--", "install-oha"]))?;
+    steps.run("build", &mut cargo(&["build", "--release", "-p", "ostler", "--bins"]))?;
+    steps.run("examples", &mut cargo(&["build", "--release", "-p", "ostler-app", "--examples"]))?;
+    let tests = ["nextest", "run", "--release", "-p", "ostler-e2e", "--profile", "soak"];
+    steps.run(
+        "soak",
+        cargo(&[&tests[..], &["-E", "test(/^reliability::/)"]].concat())
+            .env("OSTLER_SOAK", "1")
+            .env("OSTLER_FIGURES", &figures),
+    )?;
+    let page = project().join("docs/reliability.md");
+    write(&page, &figures)?;
+    steps.summarise();
+    Ok(())
+}
+
+/// Puts the figures between the marks of the page.
+fn write(page: &Path, figures: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(figures).context("no test noted a figure")?;
+    let mut rows = BTreeMap::new();
+    for line in text.lines() {
+        let figure: Figure =
+            serde_json::from_str(line).with_context(|| format!("not a figure: {line}"))?;
+        rows.insert(figure.promise.clone(), figure);
+    }
+    let before = std::fs::read_to_string(page)?;
+    let table = table(&machine(), rows.values());
+    std::fs::write(page, replaced(&before, &table).context("docs/reliability.md has no marks")?)?;
+    Ok(())
+}
+
+/// The page with its table replaced; `None` where the marks are missing.
+fn replaced(page: &str, table: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
+}
+
+fn table<'f>(machine: &str, figures: impl Iterator<Item = &'f Figure>) -> String {
+    let head = format!("{machine}\n\n| promise | limit | measured |\n|---|---|---|\n");
+    figures.fold(head, |text, Figure { promise, limit, measured }| {
+        text + &format!("| {promise} | {limit} | {measured} |\n")
+    })
+}
+
+/// Processors, kernel and commit, as the tools of the system tell.
+fn machine() -> String {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(project()).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+    };
+    format!(
+        "{} processors, Linux {}, commit {}.",
+        said("nproc", &[]),
+        said("uname", &["-r"]),
+        said("git", &["describe", "--always", "--dirty"])
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_marks_is_replaced() {
+        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
+        let figure = Figure {
+            promise: "a reload".to_owned(),
+            limit: "0 failed".to_owned(),
+            measured: "0 of 6,000".to_owned(),
+        };
+        let table = table("a machine", [figure].iter());
+        let written = replaced(&page, &table).unwrap();
+        assert!(written.starts_with("before\n") && written.ends_with("\nafter\n"), "{written}");
+        assert!(written.contains("| a reload | 0 failed | 0 of 6,000 |\n"), "{written}");
+        assert!(!written.contains("old"), "{written}");
+        assert_eq!(replaced(&written, &table).as_deref(), Some(written.as_str()));
+        assert_eq!(replaced("no marks", &table), None);
+    }
+}
