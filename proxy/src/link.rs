@@ -86,7 +86,8 @@ impl Running {
 
     /// Lets the handler end, drops what it answers, and gives the permit back only then.
     pub(crate) async fn discard(self) {
-        self.exchange.discard().await;
-        drop(self.permit);
+        let Self { exchange, mut permit, .. } = self;
+        permit.outlast(exchange.discard()).await;
+        drop(permit);
     }
 }

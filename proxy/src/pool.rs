@@ -5,6 +5,7 @@
 //! changes its limits and its workers, not its queue.
 
 mod permit;
+mod stuck;
 mod timings;
 mod worker;
 
@@ -18,7 +19,8 @@ use ostler_segment::counter::Pool as Counter;
 use ostler_status::{LastExit, UnixTime};
 use tokio::sync::oneshot;
 
-pub(crate) use permit::Permit;
+pub(crate) use permit::{Patience, Permit};
+pub(crate) use stuck::UnfitWorkers;
 pub(crate) use timings::{Percentiles, Timings, WINDOW_S};
 pub(crate) use worker::{Standing, Worker};
 
@@ -33,6 +35,8 @@ pub(crate) struct Pool {
     /// Which proxy process of this supervisor we are: marks the rows we claim.
     incarnation: u32,
     next_worker: AtomicU64,
+    /// Where workers are reported that are to be replaced.
+    unfit: Arc<UnfitWorkers>,
     books: Mutex<Books>,
 }
 
@@ -96,7 +100,11 @@ const READ_AHEAD_BYTES: usize = 16 * 1024;
 
 impl Pool {
     /// A pool without workers. Its queue length comes with the first configuration.
-    pub(crate) fn new(name: String, counters: CounterPage, incarnation: u32) -> Self {
+    pub(crate) fn new(
+        (name, counters): (String, CounterPage),
+        incarnation: u32,
+        unfit: Arc<UnfitWorkers>,
+    ) -> Self {
         let books = Books {
             admission: Admission::new(0),
             workers: Vec::new(),
@@ -107,7 +115,7 @@ impl Pool {
             last_exit: None,
         };
         let (next_worker, books) = (AtomicU64::new(1), Mutex::new(books));
-        Self { name, counters, incarnation, next_worker, books }
+        Self { name, counters, incarnation, next_worker, unfit, books }
     }
 
     /// Changes how many requests may wait, and how many workers make the pool whole.

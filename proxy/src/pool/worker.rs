@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ostler_policy::stuck::{Stuck, StuckThreads};
 use ostler_segment::Segment;
-use ostler_supervisor::message::WorkerId;
+use ostler_supervisor::message::{Unfit, WorkerId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -63,6 +64,8 @@ pub(crate) struct Worker {
     pub(crate) idle: Notify,
     /// Tells whether the process lives; `None`: it was gone when it became known.
     process: Option<OwnedFd>,
+    /// Its threads that do not come back.
+    stuck: Mutex<StuckThreads>,
     /// Connections that wait for the next request, the freshest last.
     kept: Mutex<Vec<Kept>>,
 }
@@ -85,6 +88,7 @@ impl Worker {
     ) -> Self {
         let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let stuck = Mutex::new(StuckThreads::new(segment.rows()));
         Self {
             id,
             number,
@@ -96,6 +100,7 @@ impl Worker {
             standing: AtomicU8::new(Standing::Starting as u8),
             idle: Notify::new(),
             process,
+            stuck,
             kept: Mutex::default(),
         }
     }
@@ -135,6 +140,17 @@ impl Worker {
             }
         };
         tokio::time::timeout(wait, look).await.is_ok()
+    }
+
+    /// Changes what is known of its stuck threads. Returns why it is to be replaced, if that is
+    /// news, and something to be done about: one that was withdrawn is on its way out already.
+    pub(super) fn stuck(
+        &self,
+        change: impl FnOnce(&mut StuckThreads) -> Option<Stuck>,
+    ) -> Option<Unfit> {
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let every_thread = change(&mut stuck)? == Stuck::Every;
+        (!self.is_withdrawn()).then_some(Unfit::Stuck { every_thread })
     }
 
     /// Takes a kept connection of this event loop that is no older than `max_idle`.

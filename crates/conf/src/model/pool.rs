@@ -54,6 +54,12 @@ config_table! {
         pub request_timeout: Option<Duration> = default("60s") in None..=Some(DAY),
         /// Between two pieces of a response's body; the response is aborted after.
         pub response_idle: Duration = default("60s") in MILLISECOND..=DAY,
+        /// How long a thread may stay busy after the `request-timeout` of its request: then its
+        /// worker is reported as unfit, with what it was doing. One whose every thread is that late
+        /// is reported at once. Of no effect where `concurrency` is more than `threads`: there a
+        /// late request is cancelled.
+        /// A handler that is slow, and not stuck, has come back by then.
+        pub stuck_grace: Duration = default("10s") in Duration::ZERO..=DAY,
         /// From a worker's start until it is ready; it is ended after.
         pub start_timeout: Duration = default("30s") in MILLISECOND..=DAY,
         /// How long the running requests of a withdrawn worker may take to finish.
@@ -72,6 +78,13 @@ config_table! {
         /// How long an idle connection to a worker is kept. "0s": one request each.
         /// Short, so that a worker which closes idle connections itself rarely does so first.
         pub worker_keepalive: Duration = default("1s") in Duration::ZERO..=HOUR,
+    }
+}
+
+impl PoolConfig {
+    /// Returns whether each row of a worker is a thread, which nobody can make give up a request.
+    pub fn is_blocking(&self) -> bool {
+        self.concurrency == self.threads
     }
 }
 
