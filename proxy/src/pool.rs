@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use ostler_policy::admission::{Admission, Arrival, Place, Shed, Ticket};
 use ostler_segment::CounterPage;
 use ostler_segment::counter::Pool as Counter;
-use ostler_status::{LastExit, UnixTime};
+use ostler_status::{LastExit, PostMortem, UnixTime};
 use tokio::sync::oneshot;
 
 pub(crate) use permit::{Patience, Permit};
@@ -37,6 +38,8 @@ pub(crate) struct Pool {
     next_worker: AtomicU64,
     /// Where workers are reported that are to be replaced.
     unfit: Arc<UnfitWorkers>,
+    /// What workers were doing when they got stuck, were killed or crashed.
+    pub(crate) post_mortems: ArcSwap<Vec<PostMortem>>,
     books: Mutex<Books>,
 }
 
@@ -115,7 +118,8 @@ impl Pool {
             last_exit: None,
         };
         let (next_worker, books) = (AtomicU64::new(1), Mutex::new(books));
-        Self { name, counters, incarnation, next_worker, unfit, books }
+        let post_mortems = ArcSwap::default();
+        Self { name, counters, incarnation, next_worker, unfit, post_mortems, books }
     }
 
     /// Changes how many requests may wait, and how many workers make the pool whole.

@@ -4,6 +4,7 @@
 
 mod apply;
 mod death;
+mod post_mortems;
 mod warm_up;
 
 use std::io;
@@ -173,6 +174,11 @@ impl Process {
                 let pool = (name.clone(), counters);
                 let pool = Pool::new(pool, self.supervisor.incarnation, unfit);
                 self.known.pools.entry(name).or_insert_with(|| Arc::new(pool));
+            }
+            ToProxy::PostMortems { pool } => {
+                if let Some(pool) = self.known.pools.get(&pool) {
+                    pool.post_mortems.store(Arc::new(post_mortems::read(only(descriptors)?)));
+                }
             }
             ToProxy::OriginServer { origin, url } => {
                 let counters = CounterPage::map(only(descriptors)?.as_fd())?;

@@ -167,6 +167,7 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
         recycles_total: recycles(counters),
         recycles_pending: Vec::new(),
         last_exit: view.last_exit.clone(),
+        post_mortems: pool.post_mortems.load().as_ref().clone(),
         requests_total: counters.get(PoolCounter::RequestsTotal),
         queue_wait_ms_total: counters.get(PoolCounter::QueueWaitMsTotal),
         run_ms_total: counters.get(PoolCounter::RunMsTotal),

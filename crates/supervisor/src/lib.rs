@@ -12,6 +12,7 @@ pub mod channel;
 pub mod guard;
 pub mod log;
 pub mod message;
+pub mod post_mortem;
 pub mod stub;
 
 mod announce;

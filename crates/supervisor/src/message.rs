@@ -79,6 +79,12 @@ pub enum ToProxy {
         /// The server's URL, as configured.
         url: String,
     },
+    /// What workers of a pool were doing when they got stuck, were killed or crashed: all that is
+    /// kept, the latest last. Descriptor: a memory file with `Vec<PostMortem>` as JSON.
+    PostMortems {
+        /// Name of the pool, which is known.
+        pool: String,
+    },
     /// A listener, before the first `Config` that names it. Descriptors: one socket for each of
     /// the server's threads, or one socket where `role` is `Status`.
     Listener {

@@ -20,6 +20,7 @@ use crate::listeners::{BindError, Listeners, listen_unix};
 use crate::machinery::{Generations, Machinery};
 use crate::orphans::Orphans;
 use crate::pages::Pages;
+use crate::post_mortem::PostMortems;
 use crate::proxy::Proxy;
 use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
 use crate::signals::Signals;
@@ -122,6 +123,7 @@ impl Supervisor {
             proxy: Proxy::new(now()),
             generations: Generations::default(),
             orphans,
+            post_mortems: PostMortems::default(),
             event_loops: config.server.threads,
         };
         let inputs =

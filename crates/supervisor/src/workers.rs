@@ -98,6 +98,11 @@ impl Workers {
         self.feed_worker(id, WorkerEvent::WarmFailed, now, machinery);
     }
 
+    /// Writes down what a worker is doing that has stuck threads.
+    pub(crate) fn record_stuck(&self, id: &WorkerId, machinery: &mut Machinery) {
+        self.sets.iter().for_each(|set| set.record_stuck(id, machinery));
+    }
+
     /// Notes the end of a process, if it is a worker.
     pub(crate) fn exited(&mut self, pid: Pid, exit: Exit, now: Instant, machinery: &mut Machinery) {
         let _is_worker = self.sets.iter_mut().any(|set| set.exited(pid, exit, now, machinery));

@@ -21,6 +21,7 @@ mod retries;
 mod ring;
 mod serving;
 mod status;
+mod stuck;
 mod tls_origins;
 
 /// Sends a GET on a connection of its own, and does not wait for the answer.

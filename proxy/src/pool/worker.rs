@@ -21,6 +21,9 @@ use crate::link::Ring;
 /// How often a process that is believed to be dying is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
+/// How long the rows of a process that has ended are left as they are, for the supervisor to read.
+const BURIAL_WAIT: Duration = Duration::from_secs(1);
+
 /// Where a worker is in its life, for the status page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -129,6 +132,18 @@ impl Worker {
         let Some(process) = &self.process else { return true };
         let mut polled = [PollFd::new(process, PollFlags::IN)];
         poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| 0 < ready)
+    }
+
+    /// Where the process has ended: waits until the supervisor has said so, but not for ever. Until
+    /// then its rows show what was inside it.
+    pub(crate) async fn is_buried(&self) {
+        let look = async {
+            while self.has_exited() && self.standing() != Standing::Killed {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // Whoever does not hear of it by then, has other things to do than to look at rows.
+        let _heard = tokio::time::timeout(BURIAL_WAIT, look).await;
     }
 
     /// Whether the process ends within `wait`: its sockets close a moment before its death can
