@@ -16,10 +16,12 @@ pub mod post_mortem;
 pub mod stub;
 
 mod announce;
+mod dispositions;
 mod event;
 mod exit;
 mod handle;
 mod identity;
+mod limits;
 mod link;
 mod listeners;
 mod machinery;

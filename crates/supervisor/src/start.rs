@@ -145,13 +145,12 @@ pub(crate) fn check(config: &Config, allow_root: bool) -> Result<Option<Identity
             tracing::info!(key, "user_without_effect");
         }
     }
-    let find = |key: &str, user: Option<&str>| {
-        Identity::of(user).map_err(|error| StartError::Refused(format!("{key}: {error}")))
-    };
     for (name, pool) in &config.pools {
-        find(&format!("pool.{name}.user"), pool.user.as_deref())?;
+        Identity::of_pool(pool)
+            .map_err(|error| StartError::Refused(format!("pool.{name}: {error}")))?;
     }
-    find("server.user", config.server.user.as_deref())
+    Identity::of(config.server.user.as_deref())
+        .map_err(|error| StartError::Refused(format!("server.user: {error}")))
 }
 
 /// Logs as the configuration says, from here on.

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use crate::event::{Event, SetId};
 use crate::exit::Exit;
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::listeners;
 use crate::machinery::Machinery;
 use crate::message::WorkerId;
@@ -239,6 +240,8 @@ fn plan(id: &WorkerId, model: &Model<'_>, ring: &WorkerSide) -> Plan {
     Plan {
         parent: rustix::process::getpid().as_raw_pid(),
         identity: model.identity.cloned(),
+        limits: Limits::of(model.config),
+        umask: model.config.umask.map(|umask| umask.0),
         directory: model.config.directory.clone(),
         listens: true,
         link_descriptors: u32::try_from(ring.descriptors.len()).unwrap_or(0),

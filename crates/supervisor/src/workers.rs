@@ -30,7 +30,7 @@ impl Workers {
         is_held: bool,
         now: Instant,
     ) -> Result<SetId, IdentityError> {
-        let identity = Identity::of(config.user.as_deref())?;
+        let identity = Identity::of_pool(config)?;
         self.made += 1;
         let id = SetId(self.made);
         let set = WorkerSet::new(id, pool, config, identity, now);

@@ -11,6 +11,7 @@ mod cases;
 mod commands;
 mod faults;
 mod gunicorn;
+mod identity;
 mod keepalive;
 mod life;
 mod metrics;
