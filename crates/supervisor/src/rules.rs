@@ -86,8 +86,10 @@ mod tests {
 
     #[test]
     fn users_without_effect_are_all_named() {
-        let config = config("server.user = 'www'\n[pool.web]\ncommand = ['a']\nuser = 'site'\n");
-        assert_eq!(users_without_effect(&config), ["server.user", "pool.web.user"]);
+        let pool = "[pool.web]\ncommand = ['a']\nuser = 'site'\ngroup = 'www'\n";
+        let config = config(&format!("server.user = 'www'\n{pool}"));
+        let expected = ["server.user", "pool.web.user", "pool.web.group"];
+        assert_eq!(users_without_effect(&config), expected);
         assert!(users_without_effect(&self::config(POOL)).is_empty());
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ostler_e2e::stack::number;
-use ostler_e2e::{Plan, Stack, process};
+use ostler_e2e::stack::{example, number};
+use ostler_e2e::{Load, Plan, Stack, process};
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 
 use crate::ask;
 
@@ -148,7 +148,7 @@ async fn what_was_inside_a_worker_is_known_after_its_end() {
 }
 
 #[tokio::test]
-async fn what_is_cut_short_by_a_stop_or_a_reload_is_written_down_before() {
+async fn what_a_reload_cuts_short_is_written_down_before() {
     let mut stack = plan("threads", "auto")
         .with("pool.probe = { request-timeout = '1h', drain-timeout = '200ms', stop-timeout = '200ms' }")
         .start()
@@ -161,6 +161,46 @@ async fn what_is_cut_short_by_a_stop_or_a_reload_is_written_down_before() {
     let record = record(&stack, "killed").await;
     assert!(is_asleep(&record["requests"][0]["thread"]), "{record}");
     drop(held);
+}
+
+/// Goal: a URL that never answers takes little of the capacity, because its threads are replaced.
+/// Method: as many requests as fill half of the threads, for a while without and for a while with
+/// one endless request a second beside them. All of it takes over a minute, `OSTLER_SOAK=1` three.
+#[tokio::test]
+#[ignore = "#4: needs stuck workers to be replaced"]
+async fn normal_requests_keep_their_rate_beside_endless_ones() {
+    let seconds: u32 = if std::env::var_os("OSTLER_SOAK").is_some() { 90 } else { 40 };
+    let probe = example("probe");
+    let stack = plan("threads", "auto")
+        .with(&format!(
+            "[pool.probe]\ncommand = ['sh', '-c', 'sleep 1; exec {}']\n\
+             processes = 4\nthreads = 8\nrequest-timeout = '2s'\nstuck-grace = '1s'\n",
+            probe.display()
+        ))
+        .start()
+        .await;
+    let load = Load::start(stack.address(), "/sleep/20", 16);
+    load.until_answered(100).await;
+    let before = load.answered();
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.tick().await;
+    for _ in 0..seconds {
+        ticks.tick().await;
+    }
+    let without = load.answered() - before;
+
+    let before = load.answered();
+    let mut endless = Vec::new();
+    for _ in 0..seconds {
+        endless.push(ask(&stack, "/sleep/3600000").await);
+        ticks.tick().await;
+    }
+    let with = load.answered() - before;
+    load.stop().await.expect_all_answered();
+    assert!(without * 9 <= with * 10, "{with} answers, {without} without endless requests");
+    let status = stack.status().await;
+    let replaced = &status["pools"]["probe"]["recycles_total"]["request-timeout"];
+    assert_ne!(replaced, 0, "{}", stack.log());
 }
 
 /// The only record of a pool that was made at such a moment.
