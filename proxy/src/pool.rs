@@ -156,7 +156,8 @@ impl Pool {
         }
     }
 
-    /// Gives no new request to a worker, and waits until none is inside it.
+    /// Gives no new request to a worker, and waits until none is inside it, but for those that are
+    /// stuck and past their grace: nobody waits for these, and they would hold up its replacement.
     pub(crate) async fn withdraw(&self, worker: &Worker) {
         {
             let mut books = self.books();
@@ -164,7 +165,7 @@ impl Pool {
             books.admission.withdraw(worker.number);
         }
         worker.close_idle_connections();
-        while !self.books().admission.is_idle(worker.number) {
+        while worker.overdue() < self.books().admission.held(worker.number) {
             worker.idle.notified().await;
         }
     }
@@ -345,9 +346,10 @@ impl Pool {
             Self::hand_over(&mut books, grant.place, grant.waiter, now);
         }
         Self::note_fullness(&mut books);
-        let is_idle = books.admission.is_idle(place.worker);
+        let held = books.admission.held(place.worker);
         let worker = books.workers.iter().find(|worker| worker.number == place.worker);
-        if let Some(worker) = worker.filter(|worker| is_idle && worker.is_withdrawn()) {
+        let is_over = |worker: &Worker| held <= worker.overdue() && worker.is_withdrawn();
+        if let Some(worker) = worker.filter(|worker| is_over(worker)) {
             worker.idle.notify_one();
         }
     }

@@ -140,7 +140,8 @@ pub enum ToProxy {
         /// The worker.
         id: WorkerId,
     },
-    /// The worker gets no new requests. Answered by `WorkerWithdrawn` when none is inside it.
+    /// The worker gets no new requests. Answered by `WorkerWithdrawn` when none is inside it that
+    /// is waited for.
     WorkerWithdraw {
         /// The worker.
         id: WorkerId,
@@ -192,7 +193,8 @@ pub enum FromProxy {
         #[serde(serialize_with = "cut_some")]
         error: Option<String>,
     },
-    /// No request is inside the worker, and none will be sent to it.
+    /// No request is inside the worker, but for such as are stuck and past their `stuck-grace`, and
+    /// none will be sent to it.
     WorkerWithdrawn {
         /// The worker.
         id: WorkerId,

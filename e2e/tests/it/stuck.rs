@@ -163,6 +163,28 @@ async fn what_a_reload_cuts_short_is_written_down_before() {
     drop(held);
 }
 
+/// The drain alone would last an hour.
+#[tokio::test]
+async fn a_drain_waits_for_normal_requests_and_not_for_those_past_their_grace() {
+    for link in LINKS {
+        let mut stack = plan("threads", link)
+            .with(
+                "pool.probe = { request-timeout = '1s', stuck-grace = '200ms', \
+                 drain-timeout = '1h', stop-timeout = '200ms' }",
+            )
+            .start()
+            .await;
+        stack.get("/sleep/3600000").await.expect_reason(504, "request-timeout");
+        stack.logged(|line| line.contains(" worker_unfit ")).await;
+        let mut normal = ask(&stack, "/sleep/600").await;
+        stack.until_pool("probe", |pool| pool["busy"] == 2).await;
+        stack.reload("pool.probe.environment = { A = 'b' }").await;
+        assert_eq!(normal.response().await.status, 200, "{link}");
+        let line = stack.logged(|line| line.contains(" WARN worker_killed ")).await;
+        assert!(line.contains("/sleep/3600000") && !line.contains("/sleep/600 "), "{line}");
+    }
+}
+
 /// Goal: a URL that never answers takes little of the capacity, because its threads are replaced.
 /// Method: as many requests as fill half of the threads, for a while without and for a while with
 /// one endless request a second beside them. All of it takes over a minute, `OSTLER_SOAK=1` three.

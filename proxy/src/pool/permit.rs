@@ -30,7 +30,15 @@ pub(crate) struct Permit {
     started: Option<Instant>,
     /// For how long its handler may run on when nobody waits for the answer any more.
     pub(crate) patience: Option<Patience>,
-    is_stuck: bool,
+    lateness: Lateness,
+}
+
+/// How late the handler is, where nobody waits for its answer any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lateness {
+    InTime,
+    Stuck,
+    PastGrace,
 }
 
 /// From when on a handler that nobody waits for counts as stuck, and for how long it may be that.
@@ -55,8 +63,8 @@ impl Permit {
         ticket: RowTicket,
         queued: Duration,
     ) -> Self {
-        let (started, patience, is_stuck) = (None, None, false);
-        Self { pool, worker, place, ticket, queued, started, patience, is_stuck }
+        let (started, patience, lateness) = (None, None, Lateness::InTime);
+        Self { pool, worker, place, ticket, queued, started, patience, lateness }
     }
 
     /// The row it is for.
@@ -87,15 +95,23 @@ impl Permit {
             if timeout_at((stuck_at + grace).into(), &mut end).await.is_ok() {
                 return;
             }
-            self.report(self.worker.stuck(StuckThreads::overdue));
+            self.give_up_hope();
         }
         end.await;
     }
 
     fn mark_stuck(&mut self) {
-        self.is_stuck = self.worker.segment.row(self.place.row).mark_stuck(self.ticket);
-        if self.is_stuck {
+        if self.worker.segment.row(self.place.row).mark_stuck(self.ticket) {
+            self.lateness = Lateness::Stuck;
             self.report(self.worker.stuck(StuckThreads::marked));
+        }
+    }
+
+    fn give_up_hope(&mut self) {
+        if self.lateness == Lateness::Stuck {
+            self.lateness = Lateness::PastGrace;
+            self.worker.add_overdue();
+            self.report(self.worker.stuck(StuckThreads::overdue));
         }
     }
 
@@ -114,7 +130,10 @@ impl Drop for Permit {
         if let Some(ran) = ran {
             row.add_request(u64::try_from(ran.as_micros()).unwrap_or(u64::MAX));
         }
-        if self.is_stuck {
+        if self.lateness == Lateness::PastGrace {
+            self.worker.end_overdue();
+        }
+        if Lateness::Stuck <= self.lateness {
             let _nothing = self.worker.stuck(|stuck| {
                 stuck.ended();
                 None

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,12 +63,14 @@ pub(crate) struct Worker {
     pub(crate) ring: Option<Ring>,
     pub(crate) started: Instant,
     standing: AtomicU8,
-    /// Told when the last permit of a withdrawn worker is back.
+    /// Told when the last permit of a withdrawn worker is back that is waited for.
     pub(crate) idle: Notify,
     /// Tells whether the process lives; `None`: it was gone when it became known.
     process: Option<OwnedFd>,
     /// Its threads that do not come back.
     stuck: Mutex<StuckThreads>,
+    /// How many of them are past their grace.
+    overdue: AtomicU32,
     /// Connections that wait for the next request, the freshest last.
     kept: Mutex<Vec<Kept>>,
 }
@@ -104,6 +106,7 @@ impl Worker {
             idle: Notify::new(),
             process,
             stuck,
+            overdue: AtomicU32::new(0),
             kept: Mutex::default(),
         }
     }
@@ -166,6 +169,22 @@ impl Worker {
         let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
         let every_thread = change(&mut stuck)? == Stuck::Every;
         (!self.is_withdrawn()).then_some(Unfit::Stuck { every_thread })
+    }
+
+    /// How many of its permits are held by requests that are stuck and past their grace.
+    pub(super) fn overdue(&self) -> u32 {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
+    /// Counts a stuck request that is past its grace. A drain waits for it no more.
+    pub(super) fn add_overdue(&self) {
+        self.overdue.fetch_add(1, Ordering::Relaxed);
+        self.idle.notify_one();
+    }
+
+    /// Counts the end of one, before its permit is back.
+    pub(super) fn end_overdue(&self) {
+        self.overdue.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Takes a kept connection of this event loop that is no older than `max_idle`.
