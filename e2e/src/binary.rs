@@ -62,8 +62,20 @@ async fn finish(mut command: Command) -> Ended {
     }
 }
 
-pub(crate) fn ostler(mark: &str, folder: &Path) -> Command {
-    let mut command = Command::new(built("ostler"));
+fn ostler(mark: &str, folder: &Path) -> Command {
+    ostler_after(None, mark, folder)
+}
+
+/// The binary, as what a shell becomes after a script, where there is one.
+pub(crate) fn ostler_after(script: Option<&str>, mark: &str, folder: &Path) -> Command {
+    let mut command = match script {
+        None => Command::new(built("ostler")),
+        Some(script) => {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("{script}\nexec \"$0\" \"$@\"")).arg(built("ostler"));
+            shell
+        }
+    };
     command
         .current_dir(folder)
         .env(MARK, mark)

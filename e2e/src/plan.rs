@@ -41,6 +41,8 @@ pub struct Plan {
     /// More variables for the supervisor.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) is_ready_awaited: bool,
+    /// What a shell does before it becomes the supervisor.
+    pub(crate) before: Option<String>,
 }
 
 impl Plan {
@@ -51,6 +53,7 @@ impl Plan {
             files: Vec::new(),
             environment: Vec::new(),
             is_ready_awaited: true,
+            before: None,
         }
     }
 
@@ -79,6 +82,13 @@ impl Plan {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has a shell run this before it becomes the supervisor.
+    #[must_use]
+    pub fn after(mut self, script: &str) -> Self {
+        self.before = Some(script.to_owned());
         self
     }
 

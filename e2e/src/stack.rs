@@ -46,7 +46,7 @@ impl Stack {
         let folder = TempDir::new().expect("a temporary folder");
         plan.write_files(folder.path());
         let mark = new_mark();
-        let mut child = binary::ostler(&mark, folder.path())
+        let mut child = binary::ostler_after(plan.before.as_deref(), &mark, folder.path())
             .arg("run")
             .arg("-c")
             .arg(folder.path().join("ostler.toml"))

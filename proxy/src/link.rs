@@ -84,9 +84,12 @@ impl Running {
         }
     }
 
-    /// Lets the handler end, drops what it answers, and gives the permit back only then.
+    /// Lets the handler end, drops what it answers, and gives the permit back only then; where its
+    /// worker has died, when the supervisor has seen what was inside.
     pub(crate) async fn discard(self) {
-        self.exchange.discard().await;
-        drop(self.permit);
+        let Self { exchange, mut permit, .. } = self;
+        permit.outlast(exchange.discard()).await;
+        permit.worker.is_buried().await;
+        drop(permit);
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct PoolTarget {
     pub(crate) link: Link,
     pub(crate) queue_timeout: Duration,
     pub(crate) response_idle: Duration,
+    /// How long a thread may be late; `None`: its rows are not threads.
+    pub(crate) stuck_grace: Option<Duration>,
 }
 
 /// Where an origin's responses come from.
@@ -115,6 +117,7 @@ fn pools(
             link: Link { keepalive: pool.worker_keepalive },
             queue_timeout: pool.queue_timeout,
             response_idle: pool.response_idle,
+            stuck_grace: pool.is_blocking().then_some(pool.stuck_grace),
         };
         Ok((name.clone(), target))
     };

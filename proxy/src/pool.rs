@@ -5,6 +5,7 @@
 //! changes its limits and its workers, not its queue.
 
 mod permit;
+mod stuck;
 mod timings;
 mod worker;
 
@@ -12,13 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use ostler_policy::admission::{Admission, Arrival, Place, Shed, Ticket};
 use ostler_segment::CounterPage;
 use ostler_segment::counter::Pool as Counter;
-use ostler_status::{LastExit, UnixTime};
+use ostler_status::{LastExit, PostMortem, UnixTime};
 use tokio::sync::oneshot;
 
-pub(crate) use permit::Permit;
+pub(crate) use permit::{Patience, Permit};
+pub(crate) use stuck::UnfitWorkers;
 pub(crate) use timings::{Percentiles, Timings, WINDOW_S};
 pub(crate) use worker::{Standing, Worker};
 
@@ -33,6 +36,10 @@ pub(crate) struct Pool {
     /// Which proxy process of this supervisor we are: marks the rows we claim.
     incarnation: u32,
     next_worker: AtomicU64,
+    /// Where workers are reported that are to be replaced.
+    unfit: Arc<UnfitWorkers>,
+    /// What workers were doing when they got stuck, were killed or crashed.
+    pub(crate) post_mortems: ArcSwap<Vec<PostMortem>>,
     books: Mutex<Books>,
 }
 
@@ -96,7 +103,11 @@ const READ_AHEAD_BYTES: usize = 16 * 1024;
 
 impl Pool {
     /// A pool without workers. Its queue length comes with the first configuration.
-    pub(crate) fn new(name: String, counters: CounterPage, incarnation: u32) -> Self {
+    pub(crate) fn new(
+        (name, counters): (String, CounterPage),
+        incarnation: u32,
+        unfit: Arc<UnfitWorkers>,
+    ) -> Self {
         let books = Books {
             admission: Admission::new(0),
             workers: Vec::new(),
@@ -107,7 +118,8 @@ impl Pool {
             last_exit: None,
         };
         let (next_worker, books) = (AtomicU64::new(1), Mutex::new(books));
-        Self { name, counters, incarnation, next_worker, books }
+        let post_mortems = ArcSwap::default();
+        Self { name, counters, incarnation, next_worker, unfit, post_mortems, books }
     }
 
     /// Changes how many requests may wait, and how many workers make the pool whole.
@@ -144,7 +156,8 @@ impl Pool {
         }
     }
 
-    /// Gives no new request to a worker, and waits until none is inside it.
+    /// Gives no new request to a worker, and waits until none is inside it, but for those that are
+    /// stuck and past their grace: nobody waits for these, and they would hold up its replacement.
     pub(crate) async fn withdraw(&self, worker: &Worker) {
         {
             let mut books = self.books();
@@ -152,7 +165,7 @@ impl Pool {
             books.admission.withdraw(worker.number);
         }
         worker.close_idle_connections();
-        while !self.books().admission.is_idle(worker.number) {
+        while worker.overdue() < self.books().admission.held(worker.number) {
             worker.idle.notified().await;
         }
     }
@@ -333,9 +346,10 @@ impl Pool {
             Self::hand_over(&mut books, grant.place, grant.waiter, now);
         }
         Self::note_fullness(&mut books);
-        let is_idle = books.admission.is_idle(place.worker);
+        let held = books.admission.held(place.worker);
         let worker = books.workers.iter().find(|worker| worker.number == place.worker);
-        if let Some(worker) = worker.filter(|worker| is_idle && worker.is_withdrawn()) {
+        let is_over = |worker: &Worker| held <= worker.overdue() && worker.is_withdrawn();
+        if let Some(worker) = worker.filter(|worker| is_over(worker)) {
             worker.idle.notify_one();
         }
     }

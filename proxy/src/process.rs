@@ -4,6 +4,7 @@
 
 mod apply;
 mod death;
+mod post_mortems;
 mod warm_up;
 
 use std::io;
@@ -28,7 +29,7 @@ use crate::link::Ring;
 use crate::live::{BuildError, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
-use crate::pool::{Pool, Standing, Worker};
+use crate::pool::{Pool, Standing, UnfitWorkers, Worker};
 use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
 use crate::tasks::Tasks;
 
@@ -86,6 +87,7 @@ async fn serve() -> Result<(), ProcessError> {
     let mut process = Process::greet(channel).await?;
     let mut resolve = tokio::time::interval(RESOLVE_EVERY);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let unfit = Arc::clone(&process.unfit);
     loop {
         tokio::select! {
             message = process.channel.recv::<ToProxy>() => {
@@ -96,6 +98,10 @@ async fn serve() -> Result<(), ProcessError> {
             () = process.drained() => return process.end().await,
             _ = resolve.tick() => process.resolve_origins(),
             _ = sweep.tick() => process.sweep(),
+            (id, reason) = unfit.next() => {
+                let message = FromProxy::WorkerUnfit { id, reason };
+                process.channel.send(&message, &[]).await.map_err(ProcessError::Channel)?;
+            }
         }
     }
 }
@@ -111,6 +117,7 @@ struct Process {
     access_log: Option<OwnedFd>,
     known: Known,
     sockets: ListenerSockets,
+    unfit: Arc<UnfitWorkers>,
     is_draining: bool,
 }
 
@@ -148,6 +155,7 @@ impl Process {
             access_log: None,
             known: Known::default(),
             sockets: ListenerSockets::default(),
+            unfit: Arc::default(),
             is_draining: false,
         })
     }
@@ -162,8 +170,15 @@ impl Process {
             ToProxy::AccessLog => self.set_access_log(only(descriptors)?),
             ToProxy::Pool { name } => {
                 let counters = CounterPage::map(only(descriptors)?.as_fd())?;
-                let pool = Pool::new(name.clone(), counters, self.supervisor.incarnation);
+                let unfit = Arc::clone(&self.unfit);
+                let pool = (name.clone(), counters);
+                let pool = Pool::new(pool, self.supervisor.incarnation, unfit);
                 self.known.pools.entry(name).or_insert_with(|| Arc::new(pool));
+            }
+            ToProxy::PostMortems { pool } => {
+                if let Some(pool) = self.known.pools.get(&pool) {
+                    pool.post_mortems.store(Arc::new(post_mortems::read(only(descriptors)?)));
+                }
             }
             ToProxy::OriginServer { origin, url } => {
                 let counters = CounterPage::map(only(descriptors)?.as_fd())?;

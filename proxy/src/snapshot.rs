@@ -139,6 +139,7 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
     let ready = count(|standing| standing == Standing::Ready);
     let starting = count(|standing| matches!(standing, Standing::Starting | Standing::Warming));
     let counters = &pool.counters;
+    let workers = workers(&view, now);
     status::Pool {
         state: state(config, ready, starting, view.degraded_since.is_some()),
         degraded_since: view.degraded_since.map(moment),
@@ -148,7 +149,7 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
         capacity: u64::from(config.processes) * u64::from(config.concurrency),
         ready,
         busy: u64::from(view.busy),
-        stuck: 0,
+        stuck: workers.iter().map(stuck).sum(),
         queued: view.queued as u64,
         queue_length: u64::from(config.queue_length),
         queue_oldest_ms: view.oldest_wait.map_or(0, whole_ms),
@@ -166,11 +167,16 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
         recycles_total: recycles(counters),
         recycles_pending: Vec::new(),
         last_exit: view.last_exit.clone(),
+        post_mortems: pool.post_mortems.load().as_ref().clone(),
         requests_total: counters.get(PoolCounter::RequestsTotal),
         queue_wait_ms_total: counters.get(PoolCounter::QueueWaitMsTotal),
         run_ms_total: counters.get(PoolCounter::RunMsTotal),
-        workers: workers(&view, now),
+        workers,
     }
+}
+
+fn stuck(worker: &status::Worker) -> u64 {
+    worker.threads.iter().filter(|thread| thread.stuck).count() as u64
 }
 
 fn state(

@@ -4,6 +4,7 @@
 //! the other renderings. Whatever is not known is `None`, and `null` in the document.
 
 mod pool;
+mod post_mortem;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ pub use pool::{
     LastExit, PendingRecycle, Percentiles, Pool, PoolState, Request, ShedTotal, Thread,
     ThreadState, Worker, WorkerState,
 };
+
+pub use post_mortem::{HeldRequest, Moment, PostMortem, ThreadTrace};
 
 /// Version of the document. A reader may rely on the keys of its version.
 const SCHEMA_VERSION: u32 = 1;

@@ -31,6 +31,25 @@ const PIECE: &[u8] = b"a piece of a stream\n";
 /// Tasks of `/unread` that have ended.
 static READ: AtomicU32 = AtomicU32::new(0);
 
+/// Sleeps of a service that were dropped before they ended.
+static CANCELLED: AtomicU32 = AtomicU32::new(0);
+
+/// Counts itself when it is dropped, unless it was told not to.
+struct Guard;
+
+impl Guard {
+    #[expect(clippy::mem_forget, reason = "there is nothing in it to be freed")]
+    fn defuse(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        CANCELLED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match std::env::var("PROBE_MODE").as_deref() {
         Ok("threads") => ostler_app::threads(answer)?,
@@ -76,7 +95,9 @@ async fn answer_asynchronously(
     let probe = Probe::of(head.uri.path());
     let body = match probe {
         Probe::Sleep(time) => {
+            let guard = Guard;
             tokio::time::sleep(time).await;
+            guard.defuse();
             full(Bytes::from(HELLO))
         }
         Probe::Echo => body.boxed_unsync(),
@@ -114,6 +135,7 @@ fn at_once(what: AtOnce, head: &Parts) -> Bytes {
         AtOnce::Status(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Bytes::new(),
         AtOnce::Status(status) => format!("{status}\n").into(),
         AtOnce::Read => READ.load(Ordering::Relaxed).to_string().into(),
+        AtOnce::Cancelled => CANCELLED.load(Ordering::Relaxed).to_string().into(),
         AtOnce::Whoami => who_am_i().into(),
     }
 }

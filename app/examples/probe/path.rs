@@ -41,6 +41,8 @@ pub(crate) enum AtOnce {
     Head,
     /// `/read`: how many tasks of `/unread` have ended.
     Read,
+    /// `/cancelled`: how many requests of a service were dropped in their `/sleep`.
+    Cancelled,
     /// `/status/CODE`: that status, without a body where it has none.
     Status(StatusCode),
     /// `/whoami`: process, pool, slot and generation.
@@ -63,6 +65,7 @@ impl Probe {
             "echo" => Self::Echo,
             "unread" => Self::Unread,
             "read" => Self::AtOnce(AtOnce::Read),
+            "cancelled" => Self::AtOnce(AtOnce::Cancelled),
             "head" => Self::AtOnce(AtOnce::Head),
             "stream" => Self::Stream {
                 count: parts.next()?.parse().ok()?,

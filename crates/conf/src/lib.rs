@@ -28,11 +28,11 @@ pub use error::{ConfigError, ConfigErrors};
 pub use load::Loaded;
 pub use model::{
     AccessLogConfig, Config, ErrorLogConfig, KeepaliveConfig, LimitsConfig, ListenerConfig,
-    LogConfig, OriginConfig, OriginKind, PoolConfig, ProxiesConfig, RouteAction, RouteConfig,
-    ServerConfig, SiteConfig, StatusConfig, TimeoutsConfig,
+    LogConfig, OriginConfig, OriginKind, PoolConfig, PoolLimitsConfig, ProxiesConfig, RouteAction,
+    RouteConfig, ServerConfig, SiteConfig, StatusConfig, TimeoutsConfig,
 };
 pub use reference::reference;
 pub use value::{
     AccessFormat, Allow, ByteSize, HostPattern, Level, Link, ListenAddress, LogPath, OriginHost,
-    Ready, RoutePath, ServerUrl,
+    Ready, RoutePath, ServerUrl, Umask,
 };

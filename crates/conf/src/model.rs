@@ -15,7 +15,7 @@ pub use config::Config;
 pub use listener::ListenerConfig;
 pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig};
 pub use origin::{OriginConfig, OriginKind};
-pub use pool::PoolConfig;
+pub use pool::{PoolConfig, PoolLimitsConfig};
 pub use server::ServerConfig;
 pub use site::{RouteAction, RouteConfig, SiteConfig};
 pub use status::StatusConfig;

@@ -8,6 +8,7 @@ mod host;
 mod net;
 mod path;
 mod size;
+mod umask;
 mod url;
 mod words;
 
@@ -21,6 +22,7 @@ pub use net::{Allow, ListenAddress};
 pub(crate) use path::check_plain_path;
 pub use path::{LogPath, RoutePath};
 pub use size::ByteSize;
+pub use umask::Umask;
 pub use url::{OriginHost, ServerUrl};
 pub use words::{AccessFormat, Level, Link, Ready};
 
@@ -137,7 +139,8 @@ macro_rules! integer_value {
                 };
                 let number = number.and_then(|number| Self::try_from(number).ok());
                 if number.is_none() {
-                    let message = format!("{} is not within 0 to {}", node.data, Self::MAX);
+                    let (low, high) = (Self::MIN, Self::MAX);
+                    let message = format!("{} is not within {low} to {high}", node.data);
                     decoder.problem(node.at, message);
                 }
                 number
@@ -150,7 +153,7 @@ macro_rules! integer_value {
     )*};
 }
 
-integer_value!(u16, u32, usize);
+integer_value!(i32, u16, u32, usize);
 
 impl<T: Value> Value for Vec<T> {
     const KIND: &'static str = "an array";

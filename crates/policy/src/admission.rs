@@ -229,7 +229,13 @@ impl<W> Admission<W> {
     /// Whether no permit of a worker is held: it may be ended.
     #[must_use]
     pub fn is_idle(&self, id: u64) -> bool {
-        self.workers.iter().find(|worker| worker.id == id).is_none_or(|worker| worker.busy == 0)
+        self.held(id) == 0
+    }
+
+    /// Permits of a worker that are held.
+    #[must_use]
+    pub fn held(&self, id: u64) -> u32 {
+        self.workers.iter().find(|worker| worker.id == id).map_or(0, |worker| worker.busy)
     }
 
     /// Permits that are held.

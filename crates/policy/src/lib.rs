@@ -13,4 +13,5 @@ pub mod forwarded;
 pub mod http;
 pub mod keepalive;
 pub mod route;
+pub mod stuck;
 pub mod worker;

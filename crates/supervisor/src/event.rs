@@ -1,6 +1,7 @@
 //! What the dispatcher hears from the tasks beside it.
 
 use crate::message::{FromProxy, WorkerId};
+use crate::post_mortem::PostMortem;
 
 /// Events that may wait for the dispatcher; who sends more waits.
 pub(crate) const QUEUE: usize = 1024;
@@ -23,6 +24,8 @@ pub(crate) enum Event {
         /// Whether it had been ready.
         was_ready: bool,
     },
+    /// A worker ended with requests inside it.
+    PostMortem(Box<PostMortem>),
     /// The proxy process said something.
     FromProxy {
         /// Which one.

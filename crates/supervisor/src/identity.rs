@@ -5,7 +5,8 @@ use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::{Gid, Group, Uid, User};
+use ostler_conf::PoolConfig;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
@@ -19,13 +20,17 @@ pub(crate) struct Identity {
     home: PathBuf,
 }
 
-/// Why a user cannot be found.
+/// Why a user or a group cannot be found.
 #[derive(Debug)]
 pub(crate) enum IdentityError {
     /// The user database has no such user.
     Unknown(String),
     /// The user database cannot be read.
     Lookup(String, io::Error),
+    /// The group database has no such group.
+    UnknownGroup(String),
+    /// The group database cannot be read.
+    LookupGroup(String, io::Error),
 }
 
 impl fmt::Display for IdentityError {
@@ -33,8 +38,20 @@ impl fmt::Display for IdentityError {
         match self {
             Self::Unknown(name) => write!(f, "there is no user {name:?} on this system"),
             Self::Lookup(name, error) => write!(f, "cannot look up user {name:?}: {error}"),
+            Self::UnknownGroup(name) => write!(f, "there is no group {name:?} on this system"),
+            Self::LookupGroup(name, error) => write!(f, "cannot look up group {name:?}: {error}"),
         }
     }
+}
+
+/// Who this process is while it may change its identity.
+const ROOT: &str = "root";
+
+fn gid(name: &str) -> Result<u32, IdentityError> {
+    let group = Group::from_name(name)
+        .map_err(|error| IdentityError::LookupGroup(name.to_owned(), error.into()))?
+        .ok_or_else(|| IdentityError::UnknownGroup(name.to_owned()))?;
+    Ok(group.gid.as_raw())
 }
 
 /// Returns whether this process may change its identity.
@@ -49,6 +66,19 @@ impl Identity {
         match user {
             Some(name) if is_root() => Self::find(name).map(Some),
             Some(_) | None => Ok(None),
+        }
+    }
+
+    /// As [`Identity::of`], with another group than the user's own where one is configured.
+    pub(crate) fn of_pool(pool: &PoolConfig) -> Result<Option<Self>, IdentityError> {
+        let user = pool.user.as_deref();
+        match pool.group.as_deref() {
+            // Who has a group alone stays who this is, which may be root only when that is allowed.
+            Some(group) if is_root() => {
+                let identity = Self::find(user.unwrap_or(ROOT))?;
+                Ok(Some(Self { gid: gid(group)?, ..identity }))
+            }
+            Some(_) | None => Self::of(user),
         }
     }
 
@@ -105,6 +135,13 @@ mod tests {
         assert_eq!((root.uid, root.name.as_str()), (0, "root"));
         let error = Identity::find("no-such-user-here").unwrap_err();
         assert_eq!(error.to_string(), "there is no user \"no-such-user-here\" on this system");
+    }
+
+    #[test]
+    fn a_group_takes_the_place_of_the_users_own() {
+        assert_eq!(gid("root").unwrap(), 0);
+        let error = gid("no-such-group-here").unwrap_err();
+        assert_eq!(error.to_string(), "there is no group \"no-such-group-here\" on this system");
     }
 
     /// The link leads nowhere, so that following it fails.

@@ -12,13 +12,16 @@ pub mod channel;
 pub mod guard;
 pub mod log;
 pub mod message;
+pub mod post_mortem;
 pub mod stub;
 
 mod announce;
+mod dispositions;
 mod event;
 mod exit;
 mod handle;
 mod identity;
+mod limits;
 mod link;
 mod listeners;
 mod machinery;

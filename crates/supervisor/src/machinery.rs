@@ -12,6 +12,7 @@ use crate::identity::Identity;
 use crate::message::WorkerId;
 use crate::orphans::Orphans;
 use crate::pages::Pages;
+use crate::post_mortem::{PostMortem, PostMortems};
 use crate::proxy::Proxy;
 use crate::runtime_dir::RuntimeDir;
 use crate::tasks::Tasks;
@@ -30,6 +31,7 @@ pub(crate) struct Machinery {
     pub(crate) proxy: Proxy,
     pub(crate) generations: Generations,
     pub(crate) orphans: Orphans,
+    pub(crate) post_mortems: PostMortems,
     /// Event loops of a proxy process: `server.threads`.
     pub(crate) event_loops: usize,
 }
@@ -40,6 +42,11 @@ impl Machinery {
         if let Some(guard) = &self.guard {
             guard.started(group);
         }
+    }
+
+    /// Logs, keeps and shows what a worker was doing.
+    pub(crate) fn add_post_mortem(&mut self, record: PostMortem) {
+        self.post_mortems.add(record, &self.proxy);
     }
 
     /// Tells the guard that a process group was killed.

@@ -79,6 +79,12 @@ pub enum ToProxy {
         /// The server's URL, as configured.
         url: String,
     },
+    /// What workers of a pool were doing when they got stuck, were killed or crashed: all that is
+    /// kept, the latest last. Descriptor: a memory file with `Vec<PostMortem>` as JSON.
+    PostMortems {
+        /// Name of the pool, which is known.
+        pool: String,
+    },
     /// A listener, before the first `Config` that names it. Descriptors: one socket for each of
     /// the server's threads, or one socket where `role` is `Status`.
     Listener {
@@ -134,7 +140,8 @@ pub enum ToProxy {
         /// The worker.
         id: WorkerId,
     },
-    /// The worker gets no new requests. Answered by `WorkerWithdrawn` when none is inside it.
+    /// The worker gets no new requests. Answered by `WorkerWithdrawn` when none is inside it that
+    /// is waited for.
     WorkerWithdraw {
         /// The worker.
         id: WorkerId,
@@ -186,7 +193,8 @@ pub enum FromProxy {
         #[serde(serialize_with = "cut_some")]
         error: Option<String>,
     },
-    /// No request is inside the worker, and none will be sent to it.
+    /// No request is inside the worker, but for such as are stuck and past their `stuck-grace`, and
+    /// none will be sent to it.
     WorkerWithdrawn {
         /// The worker.
         id: WorkerId,

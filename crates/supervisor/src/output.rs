@@ -18,23 +18,52 @@ pub(crate) const MAX_LINE: usize = 8 * 1024;
 /// Lines kept of what a process complained about last.
 const TAIL_LINES: usize = 5;
 
+/// Lines kept of all that a process printed last, and their bytes.
+const LONG_TAIL: (usize, usize) = (20, 4 * 1024);
+
 /// The last lines a process printed, shared by who reads them and who tells of its end.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Tail {
+    kept: Arc<Mutex<VecDeque<String>>>,
+    most_lines: usize,
+    most_bytes: usize,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self::keeping((TAIL_LINES, TAIL_LINES * MAX_LINE))
+    }
+}
 
 impl Tail {
+    /// Keeps more lines, for who reads them one by one.
+    pub(crate) fn long() -> Self {
+        Self::keeping(LONG_TAIL)
+    }
+
+    fn keeping((most_lines, most_bytes): (usize, usize)) -> Self {
+        Self { kept: Arc::default(), most_lines, most_bytes }
+    }
+
     fn push(&self, line: &str) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == TAIL_LINES {
-            lines.pop_front();
-        }
+        let line = line.get(..line.floor_char_boundary(self.most_bytes)).unwrap_or_default();
+        let mut lines = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push_back(line.to_owned());
+        let mut bytes: usize = lines.iter().map(String::len).sum();
+        while self.most_lines < lines.len() || self.most_bytes < bytes {
+            bytes -= lines.pop_front().map_or(bytes, |line| line.len());
+        }
+    }
+
+    /// Returns the lines.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let lines = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().cloned().collect()
     }
 
     /// Returns the lines as one text.
     pub(crate) fn text(&self) -> String {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
+        self.lines().join(" | ")
     }
 }
 
@@ -50,7 +79,7 @@ pub(crate) enum Source {
         /// `stdout` or `stderr`.
         stream: &'static str,
         /// Where to keep the last lines.
-        tail: Option<Tail>,
+        tails: Vec<Tail>,
     },
     /// The proxy process, which formats its lines itself.
     Proxy,
@@ -79,9 +108,9 @@ async fn forward_lines(stream: OwnedFd, source: &Source) -> io::Result<()> {
 
 fn log(source: &Source, line: &str) {
     match source {
-        Source::Worker { pool, slot, stream, tail } => {
+        Source::Worker { pool, slot, stream, tails } => {
             crate::log::worker_output(pool, *slot, stream, line);
-            if let Some(tail) = tail {
+            for tail in tails {
                 tail.push(line);
             }
         }
@@ -159,6 +188,19 @@ mod tests {
             tail.push(&number.to_string());
         }
         assert_eq!(tail.text(), "2 | 3 | 4 | 5 | 6");
+    }
+
+    #[test]
+    fn the_long_tail_keeps_so_many_lines_and_so_many_bytes() {
+        let (most_lines, most_bytes) = LONG_TAIL;
+        let tail = Tail::long();
+        for length in [1, 100, 3000, MAX_LINE, 0, 9] {
+            (0..50).for_each(|_| tail.push(&"x".repeat(length)));
+            let lines = tail.lines();
+            let bytes: usize = lines.iter().map(String::len).sum();
+            assert!(!lines.is_empty() && lines.len() <= most_lines && bytes <= most_bytes);
+        }
+        assert_eq!(tail.lines().len(), most_lines);
     }
 
     #[track_caller]

@@ -15,6 +15,7 @@ use crate::channel::Channel;
 use crate::event::Event;
 use crate::exit::{self, Exit};
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::link::Outbox;
 use crate::message::{FromProxy, ToProxy};
 use crate::output::{self, Source};
@@ -80,6 +81,8 @@ impl Proxy {
         let plan = Plan {
             parent: rustix::process::getpid().as_raw_pid(),
             identity: identity.cloned(),
+            limits: Limits::default(),
+            umask: None,
             directory: None,
             listens: false,
             link_descriptors: 0,

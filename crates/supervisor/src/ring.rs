@@ -7,10 +7,10 @@
 //! end alone, where an eventfd would share it with the worker, which could so stop the proxy.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_conf::{Link, PoolConfig};
-use ostler_segment::{MAX_LANES, Segment, SegmentHead};
+use ostler_segment::{Access, MAX_LANES, Segment, SegmentHead};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -61,6 +61,13 @@ impl Ring {
             theirs.push(lane);
         }
         Ok((Self { descriptors: theirs }, WorkerSide { descriptors: ours }))
+    }
+
+    /// The segment, to look at.
+    pub(crate) fn segment(&self) -> Result<Segment, StartWorkerError> {
+        let file =
+            self.descriptors.first().ok_or(io::ErrorKind::NotFound).map_err(io::Error::from)?;
+        Ok(Segment::map(file.as_fd(), Access::Read)?)
     }
 
     /// What travels beside `WorkerStarted`.

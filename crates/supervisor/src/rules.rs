@@ -23,11 +23,14 @@ pub(crate) fn check_root(config: &Config, is_root: bool, allow_root: bool) -> Re
     ))
 }
 
-/// Returns the keys of users that are not changed to, because this process is not root.
+/// Returns the keys of users and groups that are not changed to, because this process is not root.
 pub(crate) fn users_without_effect(config: &Config) -> Vec<String> {
     let server = config.server.user.iter().map(|_| "server.user".to_owned());
-    let pools = config.pools.iter().filter(|(_, pool)| pool.user.is_some());
-    server.chain(pools.map(|(name, _)| format!("pool.{name}.user"))).collect()
+    let pools = config.pools.iter().flat_map(|(name, pool)| {
+        let user = pool.user.iter().map(move |_| format!("pool.{name}.user"));
+        user.chain(pool.group.iter().map(move |_| format!("pool.{name}.group")))
+    });
+    server.chain(pools).collect()
 }
 
 /// Refuses what a running supervisor cannot change.
@@ -83,8 +86,10 @@ mod tests {
 
     #[test]
     fn users_without_effect_are_all_named() {
-        let config = config("server.user = 'www'\n[pool.web]\ncommand = ['a']\nuser = 'site'\n");
-        assert_eq!(users_without_effect(&config), ["server.user", "pool.web.user"]);
+        let pool = "[pool.web]\ncommand = ['a']\nuser = 'site'\ngroup = 'www'\n";
+        let config = config(&format!("server.user = 'www'\n{pool}"));
+        let expected = ["server.user", "pool.web.user", "pool.web.group"];
+        assert_eq!(users_without_effect(&config), expected);
         assert!(users_without_effect(&self::config(POOL)).is_empty());
     }
 

@@ -20,6 +20,7 @@ use crate::listeners::{BindError, Listeners, listen_unix};
 use crate::machinery::{Generations, Machinery};
 use crate::orphans::Orphans;
 use crate::pages::Pages;
+use crate::post_mortem::PostMortems;
 use crate::proxy::Proxy;
 use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
 use crate::signals::Signals;
@@ -122,6 +123,7 @@ impl Supervisor {
             proxy: Proxy::new(now()),
             generations: Generations::default(),
             orphans,
+            post_mortems: PostMortems::default(),
             event_loops: config.server.threads,
         };
         let inputs =
@@ -143,13 +145,12 @@ pub(crate) fn check(config: &Config, allow_root: bool) -> Result<Option<Identity
             tracing::info!(key, "user_without_effect");
         }
     }
-    let find = |key: &str, user: Option<&str>| {
-        Identity::of(user).map_err(|error| StartError::Refused(format!("{key}: {error}")))
-    };
     for (name, pool) in &config.pools {
-        find(&format!("pool.{name}.user"), pool.user.as_deref())?;
+        Identity::of_pool(pool)
+            .map_err(|error| StartError::Refused(format!("pool.{name}: {error}")))?;
     }
-    find("server.user", config.server.user.as_deref())
+    Identity::of(config.server.user.as_deref())
+        .map_err(|error| StartError::Refused(format!("server.user: {error}")))
 }
 
 /// Logs as the configuration says, from here on.

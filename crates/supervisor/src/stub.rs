@@ -1,19 +1,24 @@
 //! The stub: what a child process does between its start and the program it becomes.
 //!
 //! The supervisor starts itself again as `ostler exec-worker PLAN`, in a process group of its own.
-//! That process takes the identity, the directory and the limits of the plan, sees to it that it
-//! dies with the supervisor, and becomes the program. It has one thread and no secrets, so all of
-//! it is plain safe code, where the time between `fork` and `exec` of the supervisor would not be.
+//! That process takes what the plan says, in this order: limits, which may need root; the identity;
+//! the file mode mask and the directory, as that identity; no way back to more rights. Then it sees
+//! to it that it dies with the supervisor, which a change of identity would undo, and becomes the
+//! program. It has one thread and no secrets, so all of it is plain safe code, where the time
+//! between `fork` and `exec` of the supervisor would not be.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::fs::Mode;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
+use crate::dispositions;
 use crate::identity::Identity;
+use crate::limits::{LimitError, Limits};
 use crate::spawn::{self, THIS_PROGRAM};
 
 /// Exit status of a stub that could not become its program (`EX_OSERR`).
@@ -30,6 +35,10 @@ pub(crate) struct Plan {
     pub(crate) parent: i32,
     /// Whom to run as; `None`: as the supervisor.
     pub(crate) identity: Option<Identity>,
+    /// What it may take of the system.
+    pub(crate) limits: Limits,
+    /// Its file mode mask; `None`: the supervisor's.
+    pub(crate) umask: Option<u32>,
     /// Where to run; `None`: where the supervisor does.
     pub(crate) directory: Option<PathBuf>,
     /// Whether [`LISTEN_FD`] is a listening socket, to be told by `LISTEN_PID`.
@@ -52,12 +61,16 @@ impl Plan {
 enum StubError {
     #[error("the plan is not for this version: {0}")]
     Plan(#[from] serde_json::Error),
+    #[error(transparent)]
+    Limits(#[from] LimitError),
     #[error("cannot run as user {name:?}: {source}")]
     Identity { name: String, source: io::Error },
     #[error("cannot enter directory {path:?}: {source}")]
     Directory { path: PathBuf, source: io::Error },
     #[error("cannot tie the process to the supervisor: {0}")]
     Tie(#[from] rustix::io::Errno),
+    #[error("cannot reset signals: {0}")]
+    Signals(#[source] io::Error),
     #[error("the supervisor is gone")]
     Orphaned,
     #[error("the command is empty")]
@@ -78,10 +91,14 @@ pub fn run(plan: &str) -> u8 {
 
 fn become_program(plan: &str) -> Result<std::convert::Infallible, StubError> {
     let plan: Plan = serde_json::from_str(plan)?;
+    plan.limits.apply()?;
     if let Some(identity) = &plan.identity {
         identity
             .assume()
             .map_err(|source| StubError::Identity { name: identity.name.clone(), source })?;
+    }
+    if let Some(umask) = plan.umask {
+        rustix::process::umask(Mode::from_raw_mode(umask));
     }
     if let Some(path) = &plan.directory {
         std::env::set_current_dir(path)
@@ -90,6 +107,7 @@ fn become_program(plan: &str) -> Result<std::convert::Infallible, StubError> {
     rustix::thread::set_no_new_privs(true)?;
     tie_to_parent(plan.parent)?;
     let kept: Vec<i32> = (LISTEN_FD..).take(plan.descriptors()).collect();
+    dispositions::restore().map_err(StubError::Signals)?;
     spawn::keep_to_ourselves(&kept);
     exec(&plan)
 }
@@ -110,7 +128,7 @@ fn tie_to_parent(parent: i32) -> Result<(), StubError> {
 /// Executes the program, with the signal mask and dispositions that a program expects.
 ///
 /// `CommandExt::exec` empties the mask and restores `SIGPIPE`, which the runtime ignores here;
-/// the kernel restores whatever the supervisor handles.
+/// the kernel restores whatever is handled; [`dispositions`] sees to the rest.
 fn exec(plan: &Plan) -> Result<std::convert::Infallible, StubError> {
     let (program, arguments) = plan.command.split_first().ok_or(StubError::Empty)?;
     let mut command = Command::new(program);

@@ -21,7 +21,7 @@ use crate::guard::Guard;
 use crate::handle::{Command, Handle, Published, ReloadError};
 use crate::listeners::Listeners;
 use crate::machinery::Machinery;
-use crate::message::{FromProxy, PROTOCOL, ToProxy, WorkerId};
+use crate::message::{FromProxy, PROTOCOL, ToProxy, Unfit, WorkerId};
 use crate::orphans::Doomed;
 use crate::reload::{Reload, answer};
 use crate::signals::{Signal, Signals};
@@ -199,6 +199,7 @@ impl Supervisor {
                     set.failed(story);
                 }
             }
+            Event::PostMortem(record) => self.machinery.add_post_mortem(*record),
             Event::FromProxy { incarnation, message } => {
                 if incarnation == self.machinery.proxy.incarnation() {
                     self.on_message(message, now);
@@ -229,6 +230,9 @@ impl Supervisor {
             }
             FromProxy::WorkerUnfit { id, reason } => {
                 tracing::warn!(pool = id.pool, slot = id.slot, ?reason, "worker_unfit");
+                if let Unfit::Stuck { .. } = reason {
+                    self.workers.record_stuck(&id, &mut self.machinery);
+                }
             }
             FromProxy::Synced => {
                 if let Some(announcement) = self.announcements.next() {

@@ -36,6 +36,7 @@ impl Supervisor {
         self.machinery.pages.add_pool(name)?;
         let page = self.machinery.pages.pool(name)?;
         self.machinery.proxy.tell(ToProxy::Pool { name: name.to_owned() }, vec![page]);
+        self.machinery.post_mortems.tell(name, &self.machinery.proxy);
         Ok(())
     }
 

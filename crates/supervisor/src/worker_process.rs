@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ostler_conf::PoolConfig;
-use ostler_segment::SegmentError;
+use ostler_segment::{RowState, Segment, SegmentError};
 use rustix::process::Pid;
 use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, oneshot};
@@ -17,11 +17,13 @@ use tokio::task::AbortHandle;
 use crate::event::{Event, SetId};
 use crate::exit::Exit;
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::listeners;
 use crate::machinery::Machinery;
 use crate::message::WorkerId;
 use crate::notify;
 use crate::output::{Source, Tail, forward};
+use crate::post_mortem::{Held, Moment, PostMortem};
 use crate::ring::{Ring, WorkerSide};
 use crate::runtime_dir;
 use crate::spawn::{self, Child, Equipment, Inherited};
@@ -56,6 +58,10 @@ pub(crate) struct WorkerProcess {
     pub(crate) socket: PathBuf,
     /// Why it is being killed, where it is.
     pub(crate) fault: Option<String>,
+    /// Its rows say what is inside it.
+    segment: Segment,
+    /// The last lines of all it printed.
+    output: Tail,
     notify: PathBuf,
     readiness: AbortHandle,
     end: oneshot::Sender<End>,
@@ -68,6 +74,7 @@ struct End {
     fault: Option<String>,
     was_ready: bool,
     is_planned: bool,
+    held: Held,
 }
 
 /// What a worker is started from.
@@ -87,6 +94,7 @@ impl WorkerProcess {
     ) -> Result<(Self, Vec<OwnedFd>), StartWorkerError> {
         let config = model.config;
         let (ring, ours) = Ring::create(&id, config, machinery.event_loops)?;
+        let segment = ring.segment()?;
         let socket = machinery.runtime_dir.worker_socket(&id);
         let notify = machinery.runtime_dir.notify_socket(&id);
         let backlog = config.concurrency.max(MIN_BACKLOG);
@@ -107,9 +115,27 @@ impl WorkerProcess {
         let events = machinery.events.clone();
         let readiness = machinery.tasks.spawn(tell_ready(ready, id.clone(), events.clone()));
         let (end, ended) = oneshot::channel();
-        let witness = Witness { id: id.clone(), pid, set: model.set, events };
+        let output = Tail::long();
+        let witness =
+            Witness { id: id.clone(), pid, set: model.set, events, output: output.clone() };
         machinery.tasks.spawn(witness.watch(child, ended));
-        Ok((Self { id, pid, socket, fault: None, notify, readiness, end }, ring.into_descriptors()))
+        let fault = None;
+        let process = Self { id, pid, socket, fault, segment, output, notify, readiness, end };
+        Ok((process, ring.into_descriptors()))
+    }
+
+    /// Writes down what it is doing.
+    pub(crate) fn post_mortem(&self, moment: Moment) -> PostMortem {
+        PostMortem::of_living(moment, (&self.id, self.pid), self.held())
+    }
+
+    /// Returns whether requests are inside it.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.segment.iter().any(|row| row.state().is_some_and(|state| state != RowState::Free))
+    }
+
+    fn held(&self) -> Held {
+        Held::read(&self.segment, &self.output)
     }
 
     /// Cleans up after the process, which was reaped.
@@ -117,7 +143,8 @@ impl WorkerProcess {
         self.readiness.abort();
         runtime_dir::remove(&self.socket);
         runtime_dir::remove(&self.notify);
-        let end = End { exit, fault: self.fault, was_ready, is_planned };
+        let held = self.held();
+        let end = End { exit, fault: self.fault, was_ready, is_planned, held };
         if self.end.send(end).is_err() {
             tracing::error!(pid = self.pid.as_raw_pid(), "worker_output_task_ended");
         }
@@ -140,19 +167,21 @@ struct Witness {
     pid: Pid,
     set: SetId,
     events: mpsc::Sender<Event>,
+    output: Tail,
 }
 
 impl Witness {
     async fn watch(self, child: Child, ended: oneshot::Receiver<End>) {
         let tail = Tail::default();
-        let source = |stream, tail| Source::Worker {
+        let source = |stream, tails| Source::Worker {
             pool: self.id.pool.clone(),
             slot: self.id.slot,
             stream,
-            tail,
+            tails,
         };
-        let stdout = forward(child.stdout, source("stdout", None));
-        let stderr = forward(child.stderr, source("stderr", Some(tail.clone())));
+        let stdout = forward(child.stdout, source("stdout", vec![self.output.clone()]));
+        let tails = vec![self.output.clone(), tail.clone()];
+        let stderr = forward(child.stderr, source("stderr", tails));
         let reading = async { tokio::join!(stdout, stderr) };
         tokio::pin!(reading);
         let mut is_silent = false;
@@ -168,6 +197,7 @@ impl Witness {
         }
         if let Ok(end) = end {
             self.tell(&end, &tail).await;
+            self.tell_crash(end).await;
         }
         if !is_silent {
             reading.await;
@@ -193,10 +223,25 @@ impl Witness {
     }
 }
 
+impl Witness {
+    /// Tells what was inside it, if that is why anybody would ask.
+    async fn tell_crash(&self, end: End) {
+        if end.is_planned || end.held.is_empty() {
+            return;
+        }
+        let held = end.held.with_output(&self.output);
+        let record = PostMortem::of_crashed((&self.id, self.pid), held, end.exit.to_string());
+        // Nobody listens only while the supervisor ends.
+        drop(self.events.send(Event::PostMortem(Box::new(record))).await);
+    }
+}
+
 fn plan(id: &WorkerId, model: &Model<'_>, ring: &WorkerSide) -> Plan {
     Plan {
         parent: rustix::process::getpid().as_raw_pid(),
         identity: model.identity.cloned(),
+        limits: Limits::of(model.config),
+        umask: model.config.umask.map(|umask| umask.0),
         directory: model.config.directory.clone(),
         listens: true,
         link_descriptors: u32::try_from(ring.descriptors.len()).unwrap_or(0),

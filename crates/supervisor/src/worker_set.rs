@@ -15,6 +15,7 @@ use crate::exit::{self, Exit};
 use crate::identity::Identity;
 use crate::machinery::Machinery;
 use crate::message::{ToProxy, WorkerId};
+use crate::post_mortem::Moment;
 use crate::runtime_dir;
 use crate::worker_process::{Model, WorkerProcess};
 
@@ -97,6 +98,14 @@ impl WorkerSet {
         }
     }
 
+    /// Writes down what a worker is doing that has stuck threads.
+    pub(crate) fn record_stuck(&self, id: &WorkerId, machinery: &mut Machinery) {
+        let processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
+        for process in processes.filter(|process| process.id == *id) {
+            machinery.add_post_mortem(process.post_mortem(Moment::Stuck));
+        }
+    }
+
     /// Notes the end of a process. Returns false where it is none of these.
     pub(crate) fn exited(
         &mut self,
@@ -117,9 +126,10 @@ impl WorkerSet {
         );
         if let Some(process) = slot.process.take() {
             let message = ToProxy::WorkerExited { id: process.id.clone(), exit: exit.to_string() };
-            machinery.proxy.tell(message, Vec::new());
             machinery.guard_ended(pid);
+            // Before the proxy is told: it leaves the rows of a dead worker as they are until then.
             process.ended(exit, was_ready, is_planned);
+            machinery.proxy.tell(message, Vec::new());
         }
         if state == (WorkerState::Killed { retired: false }) {
             machinery.pages.count(&self.pool, Pool::RecycleStartTimeout);
@@ -205,7 +215,7 @@ impl WorkerSet {
             next = match command {
                 Some(WorkerCommand::Spawn) => Some(self.spawn(index, machinery)),
                 Some(WorkerCommand::Kill) if event == WorkerEvent::Tick => {
-                    self.timed_out(index);
+                    self.timed_out(index, machinery);
                     None
                 }
                 Some(command) => {
@@ -254,13 +264,16 @@ impl WorkerSet {
     }
 
     /// A deadline passed, and the process is to be killed.
-    fn timed_out(&mut self, index: usize) {
+    fn timed_out(&mut self, index: usize, machinery: &mut Machinery) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         let is_start = slot.life.state() == (WorkerState::Killed { retired: false });
         if let Some(process) = &mut slot.process {
             if is_start {
                 let limit = self.config.start_timeout;
                 process.fault = Some(format!("not ready within start-timeout ({limit:?})"));
+            }
+            if process.is_busy() {
+                machinery.add_post_mortem(process.post_mortem(Moment::Killed));
             }
             exit::kill_group(process.pid);
         }

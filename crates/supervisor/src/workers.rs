@@ -30,7 +30,7 @@ impl Workers {
         is_held: bool,
         now: Instant,
     ) -> Result<SetId, IdentityError> {
-        let identity = Identity::of(config.user.as_deref())?;
+        let identity = Identity::of_pool(config)?;
         self.made += 1;
         let id = SetId(self.made);
         let set = WorkerSet::new(id, pool, config, identity, now);
@@ -96,6 +96,11 @@ impl Workers {
     ) {
         self.sets.iter_mut().for_each(|set| set.blame(id, fault));
         self.feed_worker(id, WorkerEvent::WarmFailed, now, machinery);
+    }
+
+    /// Writes down what a worker is doing that has stuck threads.
+    pub(crate) fn record_stuck(&self, id: &WorkerId, machinery: &mut Machinery) {
+        self.sets.iter().for_each(|set| set.record_stuck(id, machinery));
     }
 
     /// Notes the end of a process, if it is a worker.

@@ -11,6 +11,7 @@ mod cases;
 mod commands;
 mod faults;
 mod gunicorn;
+mod identity;
 mod keepalive;
 mod life;
 mod metrics;
@@ -21,6 +22,7 @@ mod retries;
 mod ring;
 mod serving;
 mod status;
+mod stuck;
 mod tls_origins;
 
 /// Sends a GET on a connection of its own, and does not wait for the answer.

@@ -2,12 +2,13 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ostler_policy::stuck::{Stuck, StuckThreads};
 use ostler_segment::Segment;
-use ostler_supervisor::message::WorkerId;
+use ostler_supervisor::message::{Unfit, WorkerId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -19,6 +20,9 @@ use crate::link::Ring;
 
 /// How often a process that is believed to be dying is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// How long the rows of a process that has ended are left as they are, for the supervisor to read.
+const BURIAL_WAIT: Duration = Duration::from_secs(1);
 
 /// Where a worker is in its life, for the status page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +63,14 @@ pub(crate) struct Worker {
     pub(crate) ring: Option<Ring>,
     pub(crate) started: Instant,
     standing: AtomicU8,
-    /// Told when the last permit of a withdrawn worker is back.
+    /// Told when the last permit of a withdrawn worker is back that is waited for.
     pub(crate) idle: Notify,
     /// Tells whether the process lives; `None`: it was gone when it became known.
     process: Option<OwnedFd>,
+    /// Its threads that do not come back.
+    stuck: Mutex<StuckThreads>,
+    /// How many of them are past their grace.
+    overdue: AtomicU32,
     /// Connections that wait for the next request, the freshest last.
     kept: Mutex<Vec<Kept>>,
 }
@@ -85,6 +93,7 @@ impl Worker {
     ) -> Self {
         let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let stuck = Mutex::new(StuckThreads::new(segment.rows()));
         Self {
             id,
             number,
@@ -96,6 +105,8 @@ impl Worker {
             standing: AtomicU8::new(Standing::Starting as u8),
             idle: Notify::new(),
             process,
+            stuck,
+            overdue: AtomicU32::new(0),
             kept: Mutex::default(),
         }
     }
@@ -126,6 +137,18 @@ impl Worker {
         poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| 0 < ready)
     }
 
+    /// Where the process has ended: waits until the supervisor has said so, but not for ever. Until
+    /// then its rows show what was inside it.
+    pub(crate) async fn is_buried(&self) {
+        let look = async {
+            while self.has_exited() && self.standing() != Standing::Killed {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // Whoever does not hear of it by then, has other things to do than to look at rows.
+        let _heard = tokio::time::timeout(BURIAL_WAIT, look).await;
+    }
+
     /// Whether the process ends within `wait`: its sockets close a moment before its death can
     /// be seen.
     pub(crate) async fn exits_within(&self, wait: Duration) -> bool {
@@ -135,6 +158,33 @@ impl Worker {
             }
         };
         tokio::time::timeout(wait, look).await.is_ok()
+    }
+
+    /// Changes what is known of its stuck threads. Returns why it is to be replaced, if that is
+    /// news, and something to be done about: one that was withdrawn is on its way out already.
+    pub(super) fn stuck(
+        &self,
+        change: impl FnOnce(&mut StuckThreads) -> Option<Stuck>,
+    ) -> Option<Unfit> {
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let every_thread = change(&mut stuck)? == Stuck::Every;
+        (!self.is_withdrawn()).then_some(Unfit::Stuck { every_thread })
+    }
+
+    /// How many of its permits are held by requests that are stuck and past their grace.
+    pub(super) fn overdue(&self) -> u32 {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
+    /// Counts a stuck request that is past its grace. A drain waits for it no more.
+    pub(super) fn add_overdue(&self) {
+        self.overdue.fetch_add(1, Ordering::Relaxed);
+        self.idle.notify_one();
+    }
+
+    /// Counts the end of one, before its permit is back.
+    pub(super) fn end_overdue(&self) {
+        self.overdue.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Takes a kept connection of this event loop that is no older than `max_idle`.

@@ -16,7 +16,7 @@ use crate::entry::Entry;
 use crate::exchange::ExchangeError;
 use crate::link::{NotTaken, Running};
 use crate::live::PoolTarget;
-use crate::pool::Worker;
+use crate::pool::{Patience, Worker};
 use crate::reason::Reason;
 use crate::relay::RelayError;
 use crate::respond::{self, RequestError};
@@ -45,10 +45,12 @@ pub(super) async fn answer(
         tries_left -= 1;
         let mut running = hand_over(client, request, entry, target).await?;
         let begun = clock::now();
+        let deadline = route.config.request_timeout.map(|limit| begun + limit);
+        running.permit.patience = deadline.zip(target.stuck_grace).map(Patience::new);
         let terms = Terms {
             head: forwarded_head(request, entry, &running, &collected),
             collected: &collected,
-            deadline: route.config.request_timeout.map(|limit| begun + limit),
+            deadline,
             idle: target.response_idle,
         };
         let outcome = converse(client, request, entry, &mut running.exchange, terms).await;

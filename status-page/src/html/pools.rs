@@ -1,11 +1,16 @@
 //! The page's part about each pool: how full it is, its workers, its rows as coloured cells.
 
 use crate::scoreboard::{is_vacant, listed};
-use crate::snapshot::{Pool, PoolState, Snapshot, Thread, ThreadState, Worker, WorkerState};
+use crate::snapshot::{
+    HeldRequest, Pool, PoolState, PostMortem, Snapshot, Thread, ThreadState, Worker, WorkerState,
+};
 use crate::units::{bytes, count, duration, milliseconds, seconds};
 
 use super::age_class;
 use super::markup::Markup;
+
+/// Requests of a post-mortem that the page names; the document has all.
+const SHOWN_REQUESTS: usize = 4;
 
 /// Writes all pools, then what the cells mean.
 pub(super) fn write(page: &mut Markup, snapshot: &Snapshot) {
@@ -108,7 +113,31 @@ fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
         let text = format!("worker {}-{}: {}, {ago} ago", exit.slot, exit.generation, exit.exit);
         fact(page, "Last exit", &text);
     }
+    for record in pool.post_mortems.iter().rev() {
+        fact(page, "Post-mortem", &post_mortem(snapshot, record));
+    }
     page.raw("</dl>\n");
+}
+
+/// Says what a worker was doing, in a line; the whole record is in the document.
+fn post_mortem(snapshot: &Snapshot, record: &PostMortem) -> String {
+    let ago = duration(snapshot.taken().ms_since(record.at));
+    let what = record.exit.as_deref().unwrap_or_else(|| record.moment.name());
+    let requests: Vec<String> = record.requests.iter().take(SHOWN_REQUESTS).map(held).collect();
+    let left_out = record.requests_left_out as usize;
+    let more = match record.requests.len() - requests.len() + left_out {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (slot, generation, requests) = (record.slot, record.generation, requests.join("; "));
+    format!("worker {slot}-{generation} {what}, {ago} ago: {requests}{more}")
+}
+
+fn held(request: &HeldRequest) -> String {
+    let HeldRequest { id, method, target, client, .. } = request;
+    let place = request.thread.as_ref().and_then(|thread| thread.wait_channel.as_ref());
+    let place = place.map_or_else(String::new, |place| format!(" in {place}"));
+    format!("{method} {target} for {} ({client}, id {id}){place}", duration(request.age_ms))
 }
 
 fn fact(page: &mut Markup, name: &str, value: &str) {

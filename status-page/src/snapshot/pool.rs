@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
+use super::PostMortem;
 use crate::moment::UnixTime;
 
 /// A pool.
@@ -51,6 +52,8 @@ pub struct Pool {
     pub recycles_pending: Vec<PendingRecycle>,
     /// How the last worker that exited unasked ended.
     pub last_exit: Option<LastExit>,
+    /// What workers were doing when they got stuck, were killed or crashed, the latest last.
+    pub post_mortems: Vec<PostMortem>,
     /// Its processes, by slot, then generation.
     pub workers: Vec<Worker>,
     /// Requests handed to workers. Not in the document.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ostler_status::{HtmlOptions, Snapshot, auto, html, json, prometheus, text};
+use ostler_status::{
+    HeldRequest, HtmlOptions, PostMortem, Snapshot, ThreadTrace, auto, html, json, prometheus, text,
+};
 
 use crate::sample;
 
@@ -67,6 +69,9 @@ fn hostile() -> Snapshot {
         if let Some(exit) = &mut pool.last_exit {
             exit.exit = HOSTILE.into();
         }
+        for record in &mut pool.post_mortems {
+            hostile_record(record);
+        }
         let threads = pool.workers.iter_mut().flat_map(|worker| &mut worker.threads);
         for request in threads.filter_map(|thread| thread.request.as_mut()) {
             for field in [
@@ -91,6 +96,32 @@ fn hostile() -> Snapshot {
         }
     }
     snapshot
+}
+
+fn hostile_record(record: &mut PostMortem) {
+    let hostile = || HOSTILE.to_owned();
+    let thread = ThreadTrace {
+        tid: 1,
+        name: hostile(),
+        state: hostile(),
+        wait_channel: Some(hostile()),
+        system_call: Some(hostile()),
+        stack: vec![hostile()],
+    };
+    for held in &mut record.requests {
+        *held = HeldRequest {
+            id: hostile(),
+            method: hostile(),
+            target: hostile(),
+            host: hostile(),
+            client: hostile(),
+            thread: Some(thread.clone()),
+            ..held.clone()
+        };
+    }
+    record.exit = Some(hostile());
+    record.threads = vec![thread];
+    record.output = vec![hostile()];
 }
 
 /// The same values, in the same order, under hostile names.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use ostler_status::{
-    ByStatus, ClosedTotal, Connections, LastExit, Machine, Origin, OriginServer, PendingRecycle,
-    Percentiles, Pool, PoolState, Proxy, Request, Requests, Server, ShedTotal, Snapshot, Thread,
-    ThreadState, UnixTime, Worker, WorkerState,
+    ByStatus, ClosedTotal, Connections, HeldRequest, LastExit, Machine, Moment, Origin,
+    OriginServer, PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Request,
+    Requests, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, UnixTime, Worker,
+    WorkerState,
 };
 
 /// 2026-01-01, midnight.
@@ -171,6 +172,7 @@ fn api() -> Pool {
             generation: 4,
             exit: "signal 9".to_owned(),
         }),
+        post_mortems: vec![post_mortem()],
         workers: vec![
             worker((0, 1, 400), WorkerState::Ready, 12_345.0, &rows),
             worker((1, 5, 410), WorkerState::Starting, 0.3, &starting),
@@ -246,4 +248,37 @@ fn servers() -> Vec<OriginServer> {
             Some("connection refused"),
         ),
     ]
+}
+
+fn post_mortem() -> PostMortem {
+    let thread = ThreadTrace {
+        tid: 77,
+        name: "ostler-0".to_owned(),
+        state: "D".to_owned(),
+        wait_channel: Some("nfs_wait_bit_killable".to_owned()),
+        system_call: Some("0 0x5 0x7f5801cf7000".to_owned()),
+        stack: vec!["nfs_wait_bit_killable+0x1e/0x90".to_owned()],
+    };
+    let held = HeldRequest {
+        id: "5a".to_owned(),
+        method: "GET".to_owned(),
+        target: "/export".to_owned(),
+        host: "api.example".to_owned(),
+        client: "192.0.2.7".to_owned(),
+        age_ms: 72_000,
+        stuck: true,
+        thread: Some(thread.clone()),
+    };
+    PostMortem {
+        at: UnixTime::from_ms(START_MS + 12_300_000),
+        moment: Moment::Stuck,
+        slot: 2,
+        generation: 4,
+        pid: 390,
+        exit: None,
+        requests: vec![held],
+        requests_left_out: 2,
+        threads: vec![thread],
+        output: vec!["export: reading /mnt/archive".to_owned()],
+    }
 }

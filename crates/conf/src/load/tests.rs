@@ -88,8 +88,11 @@ fn the_file_with_every_key_has_every_key() {
     let mut present: BTreeSet<(String, String)> = BTreeSet::new();
     for line in EVERY_KEY.lines() {
         if line.starts_with('[') {
-            let named =
-                |head: &str, kind: &str| head.strip_prefix(kind).map(|_| format!("{kind}NAME]"));
+            let named = |head: &str, kind: &str| {
+                let rest = head.strip_prefix(kind)?.trim_end_matches(']');
+                let table = rest.split_once('.').map(|(_, table)| format!(".{table}"));
+                Some(format!("{kind}NAME{}]", table.unwrap_or_default()))
+            };
             let line = line.to_owned();
             head = named(&line, "[pool.").or_else(|| named(&line, "[origin.")).unwrap_or(line);
         } else if let Some((key, _)) = line.split_once(" = ") {

@@ -1,13 +1,17 @@
 //! `[pool.NAME]`: worker processes of one application.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use limits::PoolLimitsConfig;
+
 use crate::decode::Decoder;
 use crate::table::config_table;
 use crate::tree::TableNode;
-use crate::value::{DAY, HOUR, Link, MILLISECOND, Ready, check_plain_path};
+use crate::value::{DAY, HOUR, Link, MILLISECOND, Ready, Umask, check_plain_path};
 
 /// Most bytes of all warm-up paths of a pool. They travel in one message, whose limit is higher.
 const MAX_WARM_UP: usize = 16 * 1024;
@@ -34,9 +38,18 @@ config_table! {
         pub directory: Option<PathBuf> = optional,
         /// Variables added to the workers' environment.
         pub environment: BTreeMap<String, String> = default({}),
-        /// The user that the workers become when started as root.
+        /// The user that the workers become when started as root, with all groups of that user.
         /// Without effect when started as another user.
         pub user: Option<String> = optional,
+        /// The group of the workers instead of the user's own. Without effect when not started as
+        /// root.
+        pub group: Option<String> = optional,
+        /// What the files that workers make may not be: `"0027"` keeps them from all but the user
+        /// and, for reading, the group. Without it, that of the supervisor.
+        pub umask: Option<Umask> = optional,
+        /// How much the workers leave the processor to others: from -20, least, to 19, most.
+        /// Less than that of the supervisor is for root. Without it, that of the supervisor.
+        pub nice: Option<i32> = optional,
         /// Worker processes. Two, so that one can be replaced while the other serves.
         pub processes: u32 = default(2) in 1..=1000,
         /// Threads of a process; each runs one request at a time. The default is that of `mod_wsgi`.
@@ -54,6 +67,12 @@ config_table! {
         pub request_timeout: Option<Duration> = default("60s") in None..=Some(DAY),
         /// Between two pieces of a response's body; the response is aborted after.
         pub response_idle: Duration = default("60s") in MILLISECOND..=DAY,
+        /// How long a thread may stay busy after the `request-timeout` of its request: then its
+        /// worker is reported as unfit, with what it was doing. One whose every thread is that late
+        /// is reported at once. Of no effect where `concurrency` is more than `threads`: there a
+        /// late request is cancelled.
+        /// A handler that is slow, and not stuck, has come back by then.
+        pub stuck_grace: Duration = default("10s") in Duration::ZERO..=DAY,
         /// From a worker's start until it is ready; it is ended after.
         pub start_timeout: Duration = default("30s") in MILLISECOND..=DAY,
         /// How long the running requests of a withdrawn worker may take to finish.
@@ -72,6 +91,15 @@ config_table! {
         /// How long an idle connection to a worker is kept. "0s": one request each.
         /// Short, so that a worker which closes idle connections itself rarely does so first.
         pub worker_keepalive: Duration = default("1s") in Duration::ZERO..=HOUR,
+        /// What each process of a worker may take of the system.
+        pub limits: PoolLimitsConfig = table,
+    }
+}
+
+impl PoolConfig {
+    /// Returns whether each row of a worker is a thread, which nobody can make give up a request.
+    pub fn is_blocking(&self) -> bool {
+        self.concurrency == self.threads
     }
 }
 
@@ -88,6 +116,10 @@ fn check(mut pool: PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) -> 
             pool.concurrency, pool.threads
         );
         decoder.problem(table.place("concurrency"), message);
+    }
+    if let Some(nice) = pool.nice.filter(|nice| !(-20..=19).contains(nice)) {
+        let message = format!("`nice`: {nice} is not within -20 to 19");
+        decoder.problem(table.place("nice"), message);
     }
     check_warm_up(&pool, table, decoder);
     check_environment(&pool, table, decoder);

@@ -97,6 +97,7 @@ async fn agree() -> Outcome {
             ToProxy::Hello { .. }
             | ToProxy::AccessLog
             | ToProxy::Pool { .. }
+            | ToProxy::PostMortems { .. }
             | ToProxy::OriginServer { .. }
             | ToProxy::Listener { .. }
             | ToProxy::ConfigError { .. }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ostler_e2e::client::ReadError;
 use ostler_e2e::stack::{number, pids};
-use ostler_e2e::{Load, process};
+use ostler_e2e::{Load, POLL, process};
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 
 use super::{MODES, plan};
 use crate::ask;
@@ -52,7 +52,7 @@ async fn a_request_that_its_killed_worker_had_not_looked_at_is_answered_by_anoth
     for mode in MODES {
         let stack = plan(mode).with("pool.probe = { processes = 2, threads = 1 }").start().await;
         let workers = stack.workers("probe").await;
-        signal(workers[0], Signal::STOP);
+        stop(workers[0]).await;
         // One for each worker, whichever it is that gets the first.
         let mut clients = [ask(&stack, "/sleep/300").await, ask(&stack, "/sleep/300").await];
         stack.until_pool("probe", |pool| busy(pool, 0) == 1).await;
@@ -121,7 +121,7 @@ async fn a_stopped_worker_gets_504_and_serves_again_when_it_goes_on() {
     for mode in MODES {
         let stack = plan(mode).with("pool.probe.request-timeout = '300ms'").start().await;
         let worker = stack.workers("probe").await[0];
-        signal(worker, Signal::STOP);
+        stop(worker).await;
         for _ in 0..3 {
             stack.get("/").await.expect_reason(504, "request-timeout");
         }
@@ -190,6 +190,24 @@ async fn a_worker_that_gets_term_finishes_a_long_answer() {
         }
         stack.until_pool("probe", |pool| pool["ready"] == 1 && pids(pool)[0] != worker).await;
     }
+}
+
+/// Stops a process, and waits until each of its threads has: the signal alone lets one that runs
+/// go on for a moment.
+async fn stop(pid: u32) {
+    signal(pid, Signal::STOP);
+    let mut ticks = interval(POLL);
+    while !threads(pid).iter().all(|state| state == "T") {
+        ticks.tick().await;
+    }
+}
+
+/// The state of each thread of a process.
+fn threads(pid: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let state = |stat: String| stat.rsplit_once(") ").map(|(_, rest)| rest[..1].to_owned());
+    stats.filter_map(state).collect()
 }
 
 #[track_caller]

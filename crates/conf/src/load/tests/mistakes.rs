@@ -123,6 +123,22 @@ fn values_have_their_type_and_their_range() {
         "[log]\nerror.level = 'warning'",
         "2:15: `level`: \"warning\" is not a level; did you mean `warn`?",
     );
+    let pool = |keys: &str| format!("[pool.web]\ncommand = ['a']\n{keys}");
+    check(&pool("nice = 20"), "3:8: `nice`: 20 is not within -20 to 19");
+    check(
+        &pool("umask = 27"),
+        "3:9: `umask`: expected a file mode mask, found the number 27; write a string of octal \
+         digits, such as \"0027\"",
+    );
+    check(
+        &pool("limits = { memory = '1KiB' }"),
+        "3:21: `memory`: 1KiB is less than 1MiB: nothing would start",
+    );
+    check(&pool("limits.files = 3"), "3:16: `files`: 3 is less than 16: nothing would serve");
+    check(
+        &pool("limits.stack = 3"),
+        "3:8: unknown key `stack` in [pool.web.limits]; known: memory, files, core",
+    );
     check("[server]\nuser = '${NOBODY}'", "2:8: environment variable NOBODY is not set");
     check("listener = []", "1:12: `listener`: must have at least one");
     check("listener = 1", "1:12: expected tables, written [[listener]]; found the number 1");
