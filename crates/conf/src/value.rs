@@ -22,7 +22,7 @@ pub(crate) use path::check_plain_path;
 pub use path::{LogPath, RoutePath};
 pub use size::ByteSize;
 pub use url::{OriginHost, ServerUrl};
-pub use words::{AccessFormat, Level, Link, Ready};
+pub use words::{AccessFormat, Level, Link, Ready, ResponseBuffering};
 
 use crate::decode::Decoder;
 use crate::tree::{Data, Node};
