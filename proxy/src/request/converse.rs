@@ -122,6 +122,7 @@ async fn run(
     let (mut receiving, sending) = exchange.split();
     let (incoming, mut outgoing) = client.split();
     let begin = (&terms.head[..], terms.collected);
+    let is_received = request.body.is_complete();
     let body = &mut request.body;
     let mut upload = Upload::Running(pin!(upload(incoming, body, sending, (framing, begin))));
 
@@ -131,7 +132,7 @@ async fn run(
     let body = ClientBody::choose(answer.framing, version);
     let closes = persistence.closes()
         || body == ClientBody::UntilClose
-        || !upload.is_whole()
+        || !(is_received || upload.is_whole())
         || listener.is_closed()
         || *shared.phase.borrow() == Phase::Draining;
     let to_client = ToClient { body, version, closes, date: &clock::http_date() };

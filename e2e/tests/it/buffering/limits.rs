@@ -4,9 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use ostler_e2e::client::ReadError;
+use ostler_e2e::client::request;
 use ostler_e2e::stack::event;
 use ostler_e2e::{Plan, stack};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
 use super::{
@@ -85,19 +88,18 @@ async fn an_answer_is_kept_in_memory_alone_where_a_route_says_so() {
 async fn a_reader_below_the_least_rate_is_cut_off() {
     let stack = one_thread("auto").with("timeouts.write-min-rate = '100MiB'").start().await;
     let begun = Instant::now();
-    let mut slow = ask(&stack, "/bytes/60000000").await;
-    let mut ticks = interval(Duration::from_millis(50));
-    let end = loop {
-        ticks.tick().await;
-        match slow.answers().some().await {
-            Ok(bytes) if bytes.is_empty() => break None,
-            Ok(_) => {}
-            Err(error) => break Some(error),
+    let mut slow = TcpStream::connect(stack.address()).await.unwrap();
+    slow.write_all(request("GET", "/bytes/60000000").as_bytes()).await.unwrap();
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
+        let (mut ticks, mut room) = (interval(Duration::from_millis(50)), vec![0; 64 << 10]);
+        while let Ok(1..) = slow.read(&mut room).await {
+            ticks.tick().await;
         }
-    };
-    assert!(matches!(end, None | Some(ReadError::Broken(_))), "{end:?}");
-    assert!(Duration::from_secs(10) <= begun.elapsed(), "{:?}", begun.elapsed());
+    });
     stack.until(|status| status["requests"]["by_reason"]["client-left"] == 1).await;
+    assert!(Duration::from_secs(10) <= begun.elapsed(), "{:?}", begun.elapsed());
+    assert!(reading.try_join_next().is_none(), "it was still reading");
     until_nothing_is_kept(&stack).await;
 }
 
