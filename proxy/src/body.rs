@@ -135,9 +135,7 @@ impl RequestBody {
         spool: &Arc<Spool>,
     ) -> Result<Collected, BodyError> {
         let beyond = self.stated_bytes().saturating_sub(in_memory);
-        if 0 < beyond && !spool.has_room(beyond as u64) {
-            return Err(SpoolError::Full.into());
-        }
+        spool.expect(beyond as u64)?;
         let memory = self.collect(client, in_memory).await?;
         let file = if self.is_complete { None } else { self.receive_into(client, spool).await? };
         Ok(Collected { memory, file })

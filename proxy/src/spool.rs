@@ -108,9 +108,15 @@ impl Spool {
         self.books.used_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether so many bytes would fit at this moment.
-    pub(crate) fn has_room(&self, bytes: u64) -> bool {
-        bytes <= self.max_bytes.saturating_sub(self.used_bytes())
+    /// Holds what is to come against what is free at this moment. Nothing is set aside for it: a
+    /// client that only says how much it will send takes room from nobody.
+    ///
+    /// # Errors
+    ///
+    /// When it would not fit; it is logged.
+    pub(crate) fn expect(&self, bytes: u64) -> Result<(), SpoolError> {
+        let free = self.max_bytes.saturating_sub(self.used_bytes());
+        if bytes <= free { Ok(()) } else { Err(self.note(SpoolError::Full)) }
     }
 
     /// An empty file.
@@ -208,6 +214,8 @@ impl SpoolFile {
         let count = bytes.len() as u64;
         self.spool.reserve(count)?;
         if let Err(error) = self.file.write_all_at(bytes, self.end) {
+            // What was written of it is nobody's.
+            drop(self.file.set_len(self.end));
             self.spool.give_back(count);
             return Err(self.spool.note(error.into()));
         }

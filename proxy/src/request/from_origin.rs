@@ -45,7 +45,11 @@ pub(super) async fn answer(
     let collected = &Collected::default();
     let terms = Terms { head, collected, deadline: None, idle: origin.idle, buffering };
     match converse(client, request, entry, &mut exchange, terms).await {
-        Ok(answered) => Ok(answered.deliver(client, entry).await),
+        Ok(answered) => {
+            // The server has done its part.
+            drop(exchange);
+            Ok(answered.deliver(client, entry).await)
+        }
         Err(Failed::Unanswered(Unanswered::Body(error))) => Err(RequestError::Body(error)),
         Err(Failed::Unanswered(_)) => Err(match outcome.failure() {
             OriginFailure::Connect => RequestError::OriginConnect,
