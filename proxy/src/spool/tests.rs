@@ -1,3 +1,5 @@
+//! What the spool counts, keeps and refuses, on real files.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
