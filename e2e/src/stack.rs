@@ -190,6 +190,20 @@ impl Stack {
         fs::read_to_string(self.folder().join("access.log")).unwrap_or_default()
     }
 
+    /// Waits until the access log has a line with these words; returns it.
+    pub async fn until_logged_access(&self, words: &str) -> String {
+        let mut ticks = interval(POLL);
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            ticks.tick().await;
+            let log = self.access_log();
+            if let Some(line) = log.lines().find(|line| line.contains(words)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "no {words:?} in:\n{log}");
+        }
+    }
+
     /// Process ids of the workers of a pool, in the order of their slots.
     pub async fn workers(&self, pool: &str) -> Vec<u32> {
         pids(&self.status().await["pools"][pool])

@@ -1,6 +1,7 @@
 //! A request's body as it comes from the client, with its limits.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ostler_policy::http::body::BodyDecoder;
@@ -10,9 +11,9 @@ use ostler_policy::http::framing::Framing;
 use crate::clock;
 use crate::connection::{Client, Incoming};
 use crate::deadline::Deadline;
+use crate::pace::Pace;
+use crate::spool::{Spool, SpoolError, SpoolFile};
 
-/// `timeouts.body-min-rate` is averaged over this.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// What is read of a body at once: few enough for what many connections receive at the same time
 /// to stay in the processor's cache until it is copied on.
 const READ_BYTES: usize = 16 * 1024;
@@ -29,6 +30,9 @@ pub(crate) enum BodyError {
     /// Its chunked coding is malformed.
     #[error(transparent)]
     Malformed(#[from] ChunkError),
+    /// What does not fit into memory cannot be kept.
+    #[error("the body cannot be kept")]
+    Spool(#[from] SpoolError),
     /// The client left.
     #[error("the client left")]
     Left(#[source] Option<io::Error>),
@@ -55,14 +59,22 @@ pub(crate) struct RequestBody {
     /// Whether the client waits for `100 Continue` before it sends anything.
     awaits_continue: bool,
     is_complete: bool,
-    rate: Rate,
+    pace: Pace,
 }
 
-/// What came while the client was waited for.
+/// A body that was received, or its beginning.
 #[derive(Debug, Default)]
-struct Rate {
-    waited: Duration,
-    bytes: u64,
+pub(crate) struct Collected {
+    pub(crate) memory: Vec<u8>,
+    /// What follows, if it was too large.
+    pub(crate) file: Option<SpoolFile>,
+}
+
+impl Collected {
+    /// Bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.memory.len() as u64 + self.file.as_ref().map_or(0, SpoolFile::length)
+    }
 }
 
 impl RequestBody {
@@ -70,7 +82,7 @@ impl RequestBody {
     pub(crate) fn new(framing: Framing, limits: BodyLimits, awaits_continue: bool) -> Self {
         let decoder = BodyDecoder::new(framing);
         let is_complete = decoder.is_empty();
-        Self { decoder, limits, received: 0, awaits_continue, is_complete, rate: Rate::default() }
+        Self { decoder, limits, received: 0, awaits_continue, is_complete, pace: Pace::default() }
     }
 
     /// Limits the size of the body.
@@ -108,6 +120,47 @@ impl RequestBody {
             self.read(&mut incoming, &mut collected).await?;
         }
         Ok(collected)
+    }
+
+    /// Receives the whole body: its beginning into memory, the rest into the spool.
+    ///
+    /// # Errors
+    ///
+    /// What [`BodyError`] says. A body whose stated length does not fit is refused before the
+    /// client is told to send it.
+    pub(crate) async fn receive_all(
+        &mut self,
+        client: &mut Client<'_>,
+        in_memory: usize,
+        spool: &Arc<Spool>,
+    ) -> Result<Collected, BodyError> {
+        let beyond = self.stated_bytes().saturating_sub(in_memory);
+        spool.expect(beyond as u64)?;
+        let memory = self.collect(client, in_memory).await?;
+        let file = if self.is_complete { None } else { self.receive_into(client, spool).await? };
+        Ok(Collected { memory, file })
+    }
+
+    /// Receives the rest of the body into a file, if anything is left of it.
+    async fn receive_into(
+        &mut self,
+        client: &mut Client<'_>,
+        spool: &Arc<Spool>,
+    ) -> Result<Option<SpoolFile>, BodyError> {
+        let mut incoming = client.split().0;
+        let (mut file, mut piece) = (None, Vec::with_capacity(2 * READ_BYTES));
+        while !self.is_complete {
+            self.read(&mut incoming, &mut piece).await?;
+            if READ_BYTES <= piece.len() || (self.is_complete && !piece.is_empty()) {
+                let file: &mut SpoolFile = match &mut file {
+                    Some(file) => file,
+                    none => none.insert(spool.create()?),
+                };
+                file.append(&piece)?;
+                piece.clear();
+            }
+        }
+        Ok(file)
     }
 
     /// How much of it is still to come, if that is said; else 0.
@@ -173,44 +226,18 @@ impl RequestBody {
             Ok(Ok(count)) => {
                 *incoming.received += count as u64;
                 let waited = clock::now().saturating_duration_since(begun);
-                self.check_rate(waited, count as u64)
+                let keeps = self.pace.keeps(waited, count as u64, self.limits.min_rate);
+                if keeps { Ok(()) } else { Err(BodyError::Timeout) }
             }
             Ok(Err(error)) => Err(BodyError::Left(Some(error))),
             Err(_elapsed) => Err(BodyError::Timeout),
         }
-    }
-
-    /// Holds every whole window of waiting for the client against the minimum.
-    fn check_rate(&mut self, waited: Duration, bytes: u64) -> Result<(), BodyError> {
-        self.rate.waited = self.rate.waited.saturating_add(waited);
-        self.rate.bytes = self.rate.bytes.saturating_add(bytes);
-        if self.rate.waited < RATE_WINDOW {
-            return Ok(());
-        }
-        let Rate { waited, bytes } = std::mem::take(&mut self.rate);
-        let least = self.limits.min_rate.saturating_mul(waited.as_secs());
-        if bytes < least { Err(BodyError::Timeout) } else { Ok(()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_time_spent_waiting_for_the_client_counts_against_its_rate() {
-        let body = |min_rate| {
-            let limits = BodyLimits { size: 1_000_000, idle: Duration::from_secs(20), min_rate };
-            RequestBody::new(Framing::Length(1_000_000), limits, false)
-        };
-        let mut slow = body(500);
-        assert!(slow.check_rate(Duration::from_secs(9), 4_000).is_ok(), "not a whole window yet");
-        assert!(slow.check_rate(Duration::from_secs(1), 900).is_err(), "490 bytes a second");
-        let mut steady = body(500);
-        assert!(steady.check_rate(Duration::from_secs(10), 5_000).is_ok());
-        assert!(steady.check_rate(Duration::from_secs(10), 4_999).is_err(), "each window counts");
-        assert!(body(0).check_rate(Duration::from_mins(1), 1).is_ok(), "no minimum");
-    }
 
     #[test]
     fn a_stated_length_beyond_the_limit_is_refused_before_anything_is_read() {

@@ -20,6 +20,7 @@ use crate::deadline::Deadline;
 use crate::entry::Entry;
 use crate::idle::Parked;
 use crate::listener::Listener;
+use crate::pace::Pace;
 use crate::places::Place;
 use crate::request;
 use crate::respond::RequestError;
@@ -63,8 +64,7 @@ pub(crate) struct Client<'c> {
     pub(crate) out: Vec<u8>,
     pub(crate) deadline: Deadline,
     timers: Timers,
-    /// `timeouts.write-idle`.
-    write_idle: Duration,
+    writes: Writes,
     /// Bytes received, and sent, since the request began.
     pub(crate) received: u64,
     pub(crate) sent: u64,
@@ -75,6 +75,18 @@ pub(crate) struct Client<'c> {
 struct Timers {
     body: Option<Deadline>,
     upstream: Option<Deadline>,
+}
+
+/// How the client takes what it is sent.
+#[derive(Debug)]
+struct Writes {
+    /// `timeouts.write-idle`.
+    idle: Duration,
+    /// `timeouts.write-min-rate`.
+    min_rate: u64,
+    /// Since when it takes nothing.
+    blocked_since: Option<Instant>,
+    pace: Pace,
 }
 
 /// What the client sends.
@@ -93,7 +105,7 @@ pub(crate) struct Outgoing<'c> {
     transport: &'c Transport,
     pub(crate) out: &'c mut Vec<u8>,
     deadline: &'c mut Deadline,
-    write_idle: Duration,
+    writes: &'c mut Writes,
     sent: &'c mut u64,
     /// For the other side: a worker or an origin.
     pub(crate) timer: &'c mut Option<Deadline>,
@@ -112,7 +124,7 @@ impl Client<'_> {
             transport: self.transport,
             out: &mut self.out,
             deadline: &mut self.deadline,
-            write_idle: self.write_idle,
+            writes: &mut self.writes,
             sent: &mut self.sent,
             timer: &mut self.timers.upstream,
         };
@@ -134,35 +146,90 @@ impl Outgoing<'_> {
     ///
     /// # Errors
     ///
-    /// When the client left, or took nothing for `timeouts.write-idle`.
+    /// When the client left, or took nothing for `timeouts.write-idle`, or less than
+    /// `timeouts.write-min-rate`.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        let (mut written, mut until) = (0, None);
         let outcome = loop {
-            let rest = self.out.get(written..).unwrap_or_default();
-            if rest.is_empty() {
-                break Ok(());
-            }
-            match self.transport.try_write(rest) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(taken) => {
-                    written += taken;
-                    // Anew with each write that takes something.
-                    until = None;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let at = *until.get_or_insert_with(|| clock::now() + self.write_idle);
-                    match self.deadline.run(at, self.transport.writable()).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => break Err(error),
-                        Err(_elapsed) => break Err(io::ErrorKind::TimedOut.into()),
-                    }
-                }
+            match self.try_flush() {
+                Ok(true) => break Ok(()),
+                Ok(false) => {}
                 Err(error) => break Err(error),
             }
+            if let Err(error) = self.writable().await {
+                break Err(error);
+            }
         };
-        *self.sent += written as u64;
         self.out.clear();
         outcome
+    }
+
+    /// Sends what the client takes at once of what is in `out`; returns whether that was all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outgoing::flush`].
+    pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
+        let mut written = 0;
+        loop {
+            let rest = self.out.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                self.out.clear();
+                return Ok(true);
+            }
+            match self.writes.send(self.transport, rest, self.sent)? {
+                0 => break,
+                count => written += count,
+            }
+        }
+        self.out.drain(..written);
+        Ok(false)
+    }
+
+    /// Sends what the client takes at once of `bytes`; returns how much, 0 when it takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outgoing::flush`].
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writes.send(self.transport, bytes, self.sent)
+    }
+
+    /// Waits until the client may take more.
+    ///
+    /// # Errors
+    ///
+    /// When it left, or took nothing for `timeouts.write-idle`.
+    pub(crate) async fn writable(&mut self) -> io::Result<()> {
+        let at = self.writes.blocked_since.unwrap_or_else(clock::now) + self.writes.idle;
+        match self.deadline.run(at, self.transport.writable()).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+impl Writes {
+    /// Sends some of `bytes`, which are not empty; 0 when the client takes nothing.
+    fn send(&mut self, transport: &Transport, bytes: &[u8], sent: &mut u64) -> io::Result<usize> {
+        let count = match transport.try_write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked_since.get_or_insert_with(clock::now);
+                return Ok(0);
+            }
+            Err(error) => return Err(error),
+        };
+        *sent += count as u64;
+        let waited = self
+            .blocked_since
+            .take()
+            .map_or(Duration::ZERO, |since| clock::now().saturating_duration_since(since));
+        if self.pace.keeps(waited, count as u64, self.min_rate) {
+            Ok(count)
+        } else {
+            Err(io::ErrorKind::TimedOut.into())
+        }
     }
 }
 
@@ -251,6 +318,11 @@ fn has_bytes(transport: &Transport) -> bool {
 
 /// Serves requests until the client pauses or the connection is over.
 async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) -> Burst {
+    let writes = {
+        let timeouts = &shared.live.load().config.timeouts;
+        let (idle, min_rate) = (timeouts.write_idle, timeouts.write_min_rate.0);
+        Writes { idle, min_rate, blocked_since: None, pace: Pace::default() }
+    };
     let mut index = HeadIndex::default();
     let mut head = Vec::new();
     let mut entry = Entry::new();
@@ -265,7 +337,7 @@ async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) 
         out: Vec::new(),
         deadline: Deadline::new(clock::now() + HOT_WAIT),
         timers: Timers::default(),
-        write_idle: shared.live.load().config.timeouts.write_idle,
+        writes,
         received: 0,
         sent: 0,
     };
@@ -273,6 +345,7 @@ async fn burst(shared: &Arc<Shared>, connection: &Connection, served: &mut u32) 
         // A client that has many requests waiting must not keep the loop from the others.
         tokio::task::coop::consume_budget().await;
         (client.received, client.sent) = (0, 0);
+        client.writes.pace = Pace::default();
         let (limits, head_timeout) = {
             let live = shared.live.load();
             (live.head_limits, live.config.timeouts.head)

@@ -14,6 +14,7 @@ use crate::directory::Directory;
 use crate::link::Link;
 use crate::origin::{ServerPages, ServersOrigin};
 use crate::pool::Pool;
+use crate::spool::{Spool, SpoolRefused};
 
 /// One configuration, ready to serve.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) struct LiveConfig {
     routes: BTreeMap<String, Routes>,
     pub(crate) pools: BTreeMap<String, PoolTarget>,
     pub(crate) origins: BTreeMap<String, Origin>,
+    pub(crate) spool: Arc<Spool>,
 }
 
 /// A pool with what one configuration says of it.
@@ -71,6 +73,13 @@ pub(crate) enum BuildError {
     /// An origin has nobody to ask, or the supervisor has not told of its servers.
     #[error("origin `{0}` has no servers that are known")]
     NoServers(String),
+    /// The directory for bodies cannot be used.
+    #[error("[spool] directory {path}")]
+    Spool {
+        path: String,
+        #[source]
+        source: SpoolRefused,
+    },
 }
 
 impl LiveConfig {
@@ -97,7 +106,12 @@ impl LiveConfig {
         };
         let pools = pools(&config, &known.pools)?;
         let origins = origins(&config, &known.servers, before)?;
-        Ok(Self { config, version, loaded, head_limits, routes, pools, origins })
+        let spool = Spool::open(&config.spool, before.map(|live| &*live.spool));
+        let spool = spool.map_err(|source| BuildError::Spool {
+            path: config.spool.directory.display().to_string(),
+            source,
+        })?;
+        Ok(Self { config, version, loaded, head_limits, routes, pools, origins, spool })
     }
 
     /// The routes of a listener.

@@ -468,8 +468,13 @@ fn read_config(file: OwnedFd) -> Result<Config, String> {
 }
 
 fn told(error: &BuildError) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    format!("{error}{}", cause.unwrap_or_default())
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
 }
 
 fn only(descriptors: Vec<OwnedFd>) -> Result<OwnedFd, ProcessError> {

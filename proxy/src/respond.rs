@@ -109,7 +109,9 @@ pub(crate) fn verdict(error: &RequestError) -> Verdict {
         RequestError::NotAdmitted(NotAdmitted::PoolNotReady) => {
             (503, "Service Unavailable", Reason::PoolNotReady)
         }
-        RequestError::NoResources(_) => (503, "Service Unavailable", Reason::NoResources),
+        RequestError::NoResources(_) | RequestError::Body(BodyError::Spool(_)) => {
+            (503, "Service Unavailable", Reason::NoResources)
+        }
         RequestError::WorkerExited => (502, "Bad Gateway", Reason::WorkerExited),
         RequestError::WorkerUnreachable(_) | RequestError::WorkerClosed(_) => {
             (502, "Bad Gateway", Reason::WorkerClosed)

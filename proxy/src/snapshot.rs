@@ -77,7 +77,7 @@ fn server(shared: &Shared, live: &LiveConfig, own: &Figures) -> status::Server {
             cpu_s: Some(own.user_s + own.system_s),
             fds: own.fds,
             fds_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
-            spool_bytes: 0,
+            spool_bytes: live.spool.used_bytes(),
         },
         ..status::Server::default()
     }

@@ -84,6 +84,12 @@ fn processes(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
         &[],
         known(proxy.fds_max),
     );
+    metrics.gauge(
+        "ostler_proxy_spool_bytes",
+        "Bodies in the spool.",
+        &[],
+        [sample([], number(proxy.spool_bytes))],
+    );
     metrics.counter(
         "ostler_proxy_cpu_seconds_total",
         "Processor time of the proxy; starts anew with each proxy.",

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
@@ -38,6 +39,8 @@ pub(crate) struct Known {
     pub(crate) listeners: Option<Vec<String>>,
     /// `limits.body-size`.
     pub(crate) body_size: ByteSize,
+    /// `server.runtime-dir`.
+    pub(crate) runtime_dir: PathBuf,
 }
 
 impl Decoder<'_> {

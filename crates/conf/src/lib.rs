@@ -29,10 +29,10 @@ pub use load::Loaded;
 pub use model::{
     AccessLogConfig, Config, ErrorLogConfig, KeepaliveConfig, LimitsConfig, ListenerConfig,
     LogConfig, OriginConfig, OriginKind, PoolConfig, PoolLimitsConfig, ProxiesConfig, RouteAction,
-    RouteConfig, ServerConfig, SiteConfig, StatusConfig, TimeoutsConfig,
+    RouteConfig, ServerConfig, SiteConfig, SpoolConfig, StatusConfig, TimeoutsConfig,
 };
 pub use reference::reference;
 pub use value::{
     AccessFormat, Allow, ByteSize, HostPattern, Level, Link, ListenAddress, LogPath, OriginHost,
-    Ready, RoutePath, ServerUrl, Umask,
+    Ready, ResponseBuffering, RoutePath, ServerUrl, Umask,
 };

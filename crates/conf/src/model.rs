@@ -8,6 +8,7 @@ mod origin;
 mod pool;
 mod server;
 mod site;
+mod spool;
 mod status;
 
 pub use client::{KeepaliveConfig, LimitsConfig, ProxiesConfig, TimeoutsConfig};
@@ -18,6 +19,7 @@ pub use origin::{OriginConfig, OriginKind};
 pub use pool::{PoolConfig, PoolLimitsConfig};
 pub use server::ServerConfig;
 pub use site::{RouteAction, RouteConfig, SiteConfig};
+pub use spool::SpoolConfig;
 pub use status::StatusConfig;
 
 pub(crate) use config::SECTIONS;

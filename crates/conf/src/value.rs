@@ -24,7 +24,7 @@ pub use path::{LogPath, RoutePath};
 pub use size::ByteSize;
 pub use umask::Umask;
 pub use url::{OriginHost, ServerUrl};
-pub use words::{AccessFormat, Level, Link, Ready};
+pub use words::{AccessFormat, Level, Link, Ready, ResponseBuffering};
 
 use crate::decode::Decoder;
 use crate::tree::{Data, Node};

@@ -5,10 +5,12 @@
 //! status.sock     status listener for `ostler status`
 //! workers/        0711: the socket of each worker, which is the proxy's user's
 //! notify/         0711: the readiness socket of each worker, which is its user's
+//! spool/          0700: the proxy's user's; bodies in files without names
 //! ```
 //!
-//! All directories belong to the supervisor's user alone: who could rename something in one could
-//! have the supervisor change the mode or owner of any file.
+//! All directories but the last belong to the supervisor's user alone: who could rename something
+//! in one could have the supervisor change the mode or owner of any file. In the last one it
+//! touches nothing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::identity;
+use crate::identity::{self, Identity};
 use crate::message::WorkerId;
 
 /// Why the runtime directory cannot be used.
@@ -67,9 +69,16 @@ impl RuntimeDir {
         }
         let lock = lock(path)?;
         let dir = Self { path: path.to_owned(), _lock: lock };
-        dir.prepare_inside("workers")?;
-        dir.prepare_inside("notify")?;
+        dir.prepare_inside("workers", 0o711)?;
+        dir.prepare_inside("notify", 0o711)?;
         Ok(dir)
+    }
+
+    /// Makes the directory for spooled bodies, which is the proxy's user's.
+    pub(crate) fn prepare_spool(&self, proxy: Option<&Identity>) -> Result<(), RuntimeDirError> {
+        self.prepare_inside("spool", 0o700)?;
+        let path = self.path.join("spool");
+        identity::give(&path, proxy).map_err(|source| failed(&path, source))
     }
 
     /// Where `ostler status` asks.
@@ -87,11 +96,11 @@ impl RuntimeDir {
         self.path.join("notify").join(file_name(id))
     }
 
-    fn prepare_inside(&self, name: &str) -> Result<(), RuntimeDirError> {
+    fn prepare_inside(&self, name: &str, mode: u32) -> Result<(), RuntimeDirError> {
         let path = self.path.join(name);
         let prepared = remove_if_there(fs::remove_dir_all(&path))
             .and_then(|()| DirBuilder::new().mode(0o700).create(&path))
-            .and_then(|()| identity::set_mode(File::open(&path)?, 0o711));
+            .and_then(|()| identity::set_mode(File::open(&path)?, mode));
         prepared.map_err(|source| failed(&path, source))
     }
 }
@@ -176,9 +185,11 @@ mod tests {
         let stale = path.join("workers/web.0.1");
         fs::write(&stale, "").unwrap();
 
-        let _dir = RuntimeDir::prepare(&path).unwrap();
+        let dir = RuntimeDir::prepare(&path).unwrap();
+        dir.prepare_spool(None).unwrap();
         assert!(!stale.exists());
         let mode = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(""), mode("workers"), mode("notify")), (0o755, 0o711, 0o711));
+        assert_eq!(mode("spool"), 0o700);
     }
 }

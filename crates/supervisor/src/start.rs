@@ -105,6 +105,7 @@ impl Supervisor {
         let proxy_identity = check(config, options.allow_root)?;
         let orphans = Orphans::adopt()?;
         let runtime_dir = RuntimeDir::prepare(&config.server.runtime_dir)?;
+        runtime_dir.prepare_spool(proxy_identity.as_ref())?;
         follow_logs(config)?;
         let access_log = open_access_log(config)?;
         let status_socket = runtime_dir.status_socket();

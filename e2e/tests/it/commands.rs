@@ -83,7 +83,7 @@ async fn check_accepts_what_runs() {
 #[tokio::test]
 async fn what_is_not_built_is_an_unknown_key_of_the_configuration() {
     for text in [
-        "[spool]\nmax-size = \"1GiB\"\n",
+        "[[site]]\nroute = [{ path = \"/\", redirect = \"/\", compress = true }]\n",
         "[[listener]]\naddress = \"127.0.0.1:0\"\nhttp2 = true\n",
         "[origin.a]\nservers = [\"http://a.example\"]\ncache = { size = \"1MiB\" }\n",
     ] {

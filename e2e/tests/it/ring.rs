@@ -18,11 +18,20 @@ const MODES: [&str; 2] = ["threads", "service"];
 /// ring holds.
 const SIZES: [usize; 5] = [0, 1, 64 << 10, 200 << 10, 5 << 20];
 
-/// One worker that runs two requests, and gets long bodies while they come.
+/// One worker that runs two requests, and gets long bodies from the spool.
 fn plan(mode: &str) -> Plan {
     Plan::probe()
         .with(&format!("pool.probe.environment.PROBE_MODE = '{mode}'"))
         .with("limits.body-in-memory = '16KiB'")
+}
+
+/// The same, with bodies that are passed on as they come, and answers that wait for their clients.
+fn unbuffered(mode: &str) -> Plan {
+    plan(mode).with(
+        "[[site]]
+         route = [{ path = '/', pool = 'probe', request-buffering = false,
+                    response-buffering = 'off' }]",
+    )
 }
 
 fn bytes(count: usize) -> Vec<u8> {
@@ -120,7 +129,7 @@ async fn an_answer_without_a_length_is_chunked_or_ends_with_the_connection() {
 #[tokio::test]
 async fn a_body_reaches_the_handler_as_slowly_as_it_comes() {
     for mode in MODES {
-        let stack = plan(mode).start().await;
+        let stack = unbuffered(mode).start().await;
         let body = bytes(400 << 10);
         let request = post(&format!("Content-Length: {}", body.len()), &body);
         let mut client = stack.connect().await;
@@ -143,10 +152,10 @@ async fn a_body_reaches_the_handler_as_slowly_as_it_comes() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_slowly_holds_its_worker_back() {
+async fn a_client_that_reads_slowly_holds_its_worker_back_without_buffering() {
     const PIECES: usize = 1_000_000;
     for mode in MODES {
-        let stack = plan(mode).start().await;
+        let stack = unbuffered(mode).start().await;
         let processes = [stack.workers("probe").await[0], stack.proxy().await];
         assert_eq!(stack.get("/stream/1000/0").await.status, 200);
         let before = processes.map(private_kib);
@@ -181,7 +190,7 @@ fn private_kib(pid: u32) -> u64 {
 /// A task of the application that reads a body ends when the request does.
 #[tokio::test]
 async fn a_task_that_reads_a_body_is_told_when_its_request_has_ended() {
-    let stack = plan("service").start().await;
+    let stack = unbuffered("service").start().await;
     let mut client = stack.connect().await;
     client.send("POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n").await;
     client.send(bytes(20_000)).await;

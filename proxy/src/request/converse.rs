@@ -12,15 +12,18 @@ use ostler_policy::http::chunked::{LAST_CHUNK, write_chunk};
 use ostler_policy::http::framing::Framing;
 use ostler_segment::counter::Server as Counter;
 
-use super::Request;
-use crate::body::{BodyError, RequestBody};
+use super::{Request, left};
+use crate::backlog::{Backlog, Buffering};
+use crate::body::{BodyError, Collected, RequestBody};
 use crate::clock;
 use crate::connection::{Client, Ending, Incoming, Outgoing};
 use crate::deadline::Deadline;
 use crate::entry::Entry;
 use crate::exchange::{Exchange, ExchangeError, Receiving, Sending};
+use crate::reason::Reason;
 use crate::relay::{self, RelayError};
 use crate::shared::Phase;
+use crate::spool::SpoolFile;
 
 /// Why the client did not get the whole answer.
 #[derive(Debug)]
@@ -46,56 +49,80 @@ pub(super) enum Unanswered {
 #[derive(Debug)]
 pub(super) struct Terms<'t> {
     pub(super) head: Vec<u8>,
-    pub(super) collected: &'t [u8],
+    pub(super) collected: &'t Collected,
     /// For the head of the answer.
     pub(super) deadline: Option<Instant>,
     /// Between two pieces of its body.
     pub(super) idle: Duration,
+    /// For what the client does not take at once.
+    pub(super) buffering: Buffering<'t>,
+}
+
+/// An answer that was read to its end. The other side has done its part.
+#[derive(Debug)]
+pub(super) struct Answered {
+    ending: Ending,
+    /// What the client has not taken yet.
+    rest: Option<Box<Backlog>>,
+}
+
+impl Answered {
+    /// Delivers the rest. How the connection goes on.
+    pub(super) async fn deliver(self, client: &mut Client<'_>, entry: &mut Entry) -> Ending {
+        let Some(rest) = self.rest else { return self.ending };
+        match Box::pin(relay::deliver(&mut client.split().1, rest)).await {
+            Ok(()) => self.ending,
+            Err(RelayError::Lost) => {
+                entry.reason = Some(Reason::NoResources);
+                Ending::Abort
+            }
+            Err(_left) => left(entry),
+        }
+    }
 }
 
 /// How the body is stated to the other side: what was collected as a whole has a length.
-pub(super) fn stated_framing(request: &Request<'_>, collected: &[u8]) -> Framing {
+pub(super) fn stated_framing(request: &Request<'_>, collected: &Collected) -> Framing {
     if request.framing != Framing::Empty && request.body.is_complete() {
-        Framing::Length(collected.len() as u64)
+        Framing::Length(collected.length())
     } else {
         request.framing
     }
 }
 
-/// Sends the request and relays the answer. How the connection goes on, or what failed.
+/// Sends the request and relays the answer, until that was read to its end.
 pub(super) async fn converse(
     client: &mut Client<'_>,
     request: &mut Request<'_>,
     entry: &mut Entry,
     exchange: &mut Exchange,
     terms: Terms<'_>,
-) -> Result<Ending, Failed> {
-    let closes = run(client, request, entry, exchange, terms).await?;
+) -> Result<Answered, Failed> {
+    let (closes, rest) = run(client, request, entry, exchange, terms).await?;
     let ending = request.ending();
     // What the client was told when the answer began is what happens.
     let is_over = closes && ending == Ending::Keep;
-    Ok(if is_over { Ending::Close(Counter::ClosedClient) } else { ending })
+    let ending = if is_over { Ending::Close(Counter::ClosedClient) } else { ending };
+    Ok(Answered { ending, rest })
 }
 
-/// Runs both directions. Whether the client was told that its connection closes.
+/// Runs both directions. Whether the client was told that its connection closes, and what it has
+/// not taken yet.
 async fn run(
     client: &mut Client<'_>,
     request: &mut Request<'_>,
     entry: &mut Entry,
     exchange: &mut Exchange,
     terms: Terms<'_>,
-) -> Result<bool, Failed> {
+) -> Result<(bool, Option<Box<Backlog>>), Failed> {
     let framing = exchange.framing(stated_framing(request, terms.collected));
     let is_head = request.is_head();
     let (persistence, version) = (request.persistence, request.head.version());
     let (shared, listener) = (client.shared, client.listener);
     let (mut receiving, sending) = exchange.split();
     let (incoming, mut outgoing) = client.split();
-    let (mut head, mut collected) = (terms.head, terms.collected);
-    if framing == Framing::Chunked {
-        write_chunk(&mut head, std::mem::take(&mut collected));
-    }
-    let begin = (&head[..], collected);
+    let begin = (&terms.head[..], terms.collected);
+    let is_received = request.body.is_complete();
     let body = &mut request.body;
     let mut upload = Upload::Running(pin!(upload(incoming, body, sending, (framing, begin))));
 
@@ -105,14 +132,15 @@ async fn run(
     let body = ClientBody::choose(answer.framing, version);
     let closes = persistence.closes()
         || body == ClientBody::UntilClose
-        || !upload.is_whole()
+        || !(is_received || upload.is_whole())
         || listener.is_closed()
         || *shared.phase.borrow() == Phase::Draining;
     let to_client = ToClient { body, version, closes, date: &clock::http_date() };
     receiving.write_head(outgoing.out, &to_client);
-    let relay = relay::relay(&mut outgoing, &mut receiving, body, terms.idle);
-    beside(&mut upload, relay).await.map_err(Failed::Truncated)?;
-    Ok(closes)
+    let relaying = relay::Terms { body, idle: terms.idle, buffering: terms.buffering };
+    let relay = relay::relay(&mut outgoing, &mut receiving, relaying);
+    let rest = beside(&mut upload, relay).await.map_err(Failed::Truncated)?;
+    Ok((closes, rest))
 }
 
 /// Runs `work` until a deadline, if there is one.
@@ -172,10 +200,10 @@ async fn answer<F: Future<Output = Result<bool, BodyError>>>(
 }
 
 /// Relays the answer while the rest of the request is sent.
-async fn beside<F: Future<Output = Result<bool, BodyError>>>(
+async fn beside<F: Future<Output = Result<bool, BodyError>>, T>(
     upload: &mut Upload<'_, F>,
-    relay: impl Future<Output = Result<(), RelayError>>,
-) -> Result<(), RelayError> {
+    relay: impl Future<Output = Result<T, RelayError>>,
+) -> Result<T, RelayError> {
     let mut relay = pin!(relay);
     loop {
         tokio::select! {
@@ -193,9 +221,14 @@ async fn upload(
     mut incoming: Incoming<'_>,
     body: &mut RequestBody,
     mut sending: Sending<'_>,
-    (framing, (head, collected)): (Framing, (&[u8], &[u8])),
+    (framing, (head, collected)): (Framing, (&[u8], &Collected)),
 ) -> Result<bool, BodyError> {
-    let mut is_taken = sending.send_both(head, collected, body.is_complete()).await;
+    let Collected { memory, file } = collected;
+    let is_last = body.is_complete() && file.is_none();
+    let mut is_taken = sending.send_both(head, memory, is_last).await;
+    if let Some(file) = file.as_ref().filter(|_| is_taken) {
+        is_taken = send_file(&mut sending, file).await?;
+    }
     let (mut piece, mut framed) = (Vec::new(), Vec::new());
     while is_taken && !body.is_complete() {
         piece.clear();
@@ -212,6 +245,21 @@ async fn upload(
         sending.complete();
     }
     Ok(is_whole)
+}
+
+/// Sends the rest of a body that was received as a whole. Returns whether it was taken.
+async fn send_file(sending: &mut Sending<'_>, file: &SpoolFile) -> Result<bool, BodyError> {
+    let (mut piece, mut at) = (Vec::new(), 0);
+    while at < file.length() {
+        // A worker that takes all at once must not keep the loop from other connections.
+        tokio::task::coop::consume_budget().await;
+        piece.clear();
+        at += file.read_at(at, &mut piece)? as u64;
+        if !sending.send(&piece, at == file.length()).await {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn frame(framing: Framing, out: &mut Vec<u8>, data: &[u8]) {

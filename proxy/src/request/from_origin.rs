@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use ostler_conf::ResponseBuffering;
 use ostler_policy::http::forward::{Forward, write_request};
 
 use super::Request;
 use super::converse::{Failed, Terms, Unanswered, converse};
+use crate::backlog::Buffering;
+use crate::body::Collected;
 use crate::connection::{Client, Ending};
 use crate::entry::Entry;
 use crate::origin::{OriginFailure, ServersOrigin};
@@ -37,9 +40,16 @@ pub(super) async fn answer(
     write_request(&mut head, &request.head, &forward);
     request.body.invite(client).await?;
     // The engine keeps the deadlines: for a connect, and to the first byte of the response.
-    let terms = Terms { head, collected: &[], deadline: None, idle: origin.idle };
+    let in_memory = request.live.config.limits.response_in_memory.0;
+    let buffering = Buffering::of(ResponseBuffering::Spool, in_memory, &request.live.spool);
+    let collected = &Collected::default();
+    let terms = Terms { head, collected, deadline: None, idle: origin.idle, buffering };
     match converse(client, request, entry, &mut exchange, terms).await {
-        Ok(ending) => Ok(ending),
+        Ok(answered) => {
+            // The server has done its part.
+            drop(exchange);
+            Ok(answered.deliver(client, entry).await)
+        }
         Err(Failed::Unanswered(Unanswered::Body(error))) => Err(RequestError::Body(error)),
         Err(Failed::Unanswered(_)) => Err(match outcome.failure() {
             OriginFailure::Connect => RequestError::OriginConnect,
@@ -50,6 +60,7 @@ pub(super) async fn answer(
             entry.reason = Some(match broken {
                 RelayError::Client => Reason::ClientLeft,
                 RelayError::Body(error) => respond::verdict(&error.into()).2,
+                RelayError::Lost => Reason::NoResources,
                 RelayError::Silent => Reason::OriginTimeout,
                 RelayError::Upstream(_) => Reason::OriginBroken,
             });

@@ -10,6 +10,8 @@ use ostler_segment::Summary;
 
 use super::Request;
 use super::converse::{Failed, Terms, Unanswered, converse, stated_framing};
+use crate::backlog::Buffering;
+use crate::body::Collected;
 use crate::clock;
 use crate::connection::{Client, Ending};
 use crate::entry::Entry;
@@ -36,8 +38,16 @@ pub(super) async fn answer(
 ) -> Result<Ending, RequestError> {
     entry.pool.clone_from(&target.pool.name);
     target.pool.shed_early().map_err(RequestError::NotAdmitted)?;
-    let in_memory = usize::try_from(request.live.config.limits.body_in_memory.0);
-    let collected = request.body.collect(client, in_memory.unwrap_or(usize::MAX)).await?;
+    let (limits, spool) = (&request.live.config.limits, &request.live.spool);
+    let collected = if route.config.request_buffering {
+        let in_memory = usize::try_from(limits.body_in_memory.0).unwrap_or(usize::MAX);
+        request.body.receive_all(client, in_memory, spool).await?
+    } else {
+        request.body.invite(client).await?;
+        Collected::default()
+    };
+    let (word, in_memory) = (route.config.response_buffering, limits.response_in_memory.0);
+    let buffering = Buffering::of(word, in_memory, spool);
 
     let is_collected = request.body.is_complete();
     let mut tries_left = TRIES;
@@ -52,15 +62,17 @@ pub(super) async fn answer(
             collected: &collected,
             deadline,
             idle: target.response_idle,
+            buffering,
         };
         let outcome = converse(client, request, entry, &mut running.exchange, terms).await;
         entry.ran = clock::now().saturating_duration_since(begun);
         match outcome {
-            Ok(ending) => {
+            Ok(answered) => {
+                // The permit is free, however slowly the client takes the rest.
                 if let Some(unfinished) = running.finish() {
                     client.shared.tasks.spawn(unfinished.discard());
                 }
-                return Ok(ending);
+                return Ok(answered.deliver(client, entry).await);
             }
             Err(failed) => {
                 // Only what the worker has certainly not looked at is tried on another.
@@ -133,7 +145,7 @@ fn forwarded_head(
     request: &Request<'_>,
     entry: &Entry,
     running: &Running,
-    collected: &[u8],
+    collected: &Collected,
 ) -> Vec<u8> {
     let mut head = Vec::with_capacity(1024);
     let forward = Forward {
@@ -178,6 +190,7 @@ async fn broken_reason(broken: RelayError, worker: &Worker) -> Reason {
     match broken {
         RelayError::Client => Reason::ClientLeft,
         RelayError::Body(error) => respond::verdict(&error.into()).2,
+        RelayError::Lost => Reason::NoResources,
         RelayError::Silent => Reason::RequestTimeout,
         RelayError::Upstream(error) if is_invalid(&error) => Reason::WorkerBadResponse,
         RelayError::Upstream(_) if worker.exits_within(DEATH_WAIT).await => Reason::WorkerExited,

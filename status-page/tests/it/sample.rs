@@ -53,7 +53,7 @@ fn server() -> Server {
             cpu_s: Some(15.75),
             fds: Some(150),
             fds_max: Some(65_536),
-            spool_bytes: 0,
+            spool_bytes: 262_144,
         },
         ..Server::default()
     }

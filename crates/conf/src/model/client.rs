@@ -36,6 +36,9 @@ config_table! {
         pub body_min_rate: ByteSize = default("500B") in ByteSize(0)..=ByteSize::gib(1),
         /// Between two writes to a client that takes nothing; the connection is closed after.
         pub write_idle: Duration = default("60s") in MILLISECOND..=DAY,
+        /// Slowest download in bytes per second, averaged over 10 s of waiting for the client; the
+        /// connection is closed below it. "0B": no minimum, because a slow reader holds no thread.
+        pub write_min_rate: ByteSize = default("0B") in ByteSize(0)..=ByteSize::gib(1),
     }
 }
 
@@ -52,10 +55,13 @@ config_table! {
         pub target_size: ByteSize = default("8KiB") in ByteSize(64)..=ByteSize::mib(1),
         /// The body of a request; 413 beyond. A route may set its own.
         pub body_size: ByteSize = default("16MiB") in ByteSize(0)..=ByteSize::gib(1024),
-        /// How much of a request's body is received before a thread is taken. A body up to this
-        /// size never holds a thread while it arrives; the rest of a larger one is passed on as it
-        /// comes.
+        /// How much of a request's body is kept in memory. A whole body is received before a
+        /// thread is taken; what is beyond this size goes to the spool.
         pub body_in_memory: ByteSize = default("64KiB") in ByteSize(0)..=ByteSize::gib(1),
+        /// How much of a response is kept in memory that the client has not taken yet; what is
+        /// beyond this size goes to the spool. Most pages are smaller, so slow clients of them
+        /// cost no file.
+        pub response_in_memory: ByteSize = default("256KiB") in ByteSize(0)..=ByteSize::gib(1),
     }
 }
 

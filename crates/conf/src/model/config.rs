@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::{
     AccessLogConfig, ErrorLogConfig, KeepaliveConfig, LimitsConfig, ListenerConfig, LogConfig,
     OriginConfig, PoolConfig, PoolLimitsConfig, ProxiesConfig, RouteConfig, ServerConfig,
-    SiteConfig, StatusConfig, TimeoutsConfig,
+    SiteConfig, SpoolConfig, StatusConfig, TimeoutsConfig,
 };
 use crate::check;
 use crate::decode::Decoder;
@@ -25,6 +25,8 @@ pub struct Config {
     pub timeouts: TimeoutsConfig,
     /// How large a request may be.
     pub limits: LimitsConfig,
+    /// Where bodies go that are too large for memory.
+    pub spool: SpoolConfig,
     /// Where clients connect. At least one; names are unique.
     pub listeners: Vec<ListenerConfig>,
     /// Proxies in front of this one.
@@ -56,11 +58,12 @@ impl SectionInfo {
 }
 
 /// Every section in the order of the reference.
-pub(crate) const SECTIONS: [SectionInfo; 15] = [
+pub(crate) const SECTIONS: [SectionInfo; 16] = [
     SectionInfo::of::<ServerConfig>("[server]"),
     SectionInfo::of::<KeepaliveConfig>("[keepalive]"),
     SectionInfo::of::<TimeoutsConfig>("[timeouts]"),
     SectionInfo::of::<LimitsConfig>("[limits]"),
+    SectionInfo::of::<SpoolConfig>("[spool]"),
     SectionInfo::of::<ListenerConfig>("[[listener]]"),
     SectionInfo::of::<ProxiesConfig>("[proxies]"),
     SectionInfo::of::<PoolConfig>("[pool.NAME]"),
@@ -75,12 +78,13 @@ pub(crate) const SECTIONS: [SectionInfo; 15] = [
 ];
 
 /// The keys of a file outside any table. `include` is taken away before decoding.
-const ROOT_KEYS: [&str; 12] = [
+const ROOT_KEYS: [&str; 13] = [
     "include",
     "server",
     "keepalive",
     "timeouts",
     "limits",
+    "spool",
     "listener",
     "proxies",
     "pool",
@@ -111,11 +115,14 @@ impl Config {
         let keepalive: KeepaliveConfig = decoder.table(root, "keepalive")?;
         let listeners = decode_listeners(root, &keepalive, decoder);
         let sites: Vec<Option<SiteConfig>> = decoder.tables(root, "site");
+        let server: ServerConfig = decoder.table(root, "server")?;
+        decoder.known.runtime_dir.clone_from(&server.runtime_dir);
         let config = Self {
-            server: decoder.table(root, "server")?,
+            server,
             keepalive,
             timeouts: decoder.table(root, "timeouts")?,
             limits,
+            spool: decoder.table(root, "spool")?,
             listeners: listeners.into_iter().flatten().collect(),
             proxies: decoder.table(root, "proxies")?,
             pools: present(&decoder.known.pools),
@@ -135,6 +142,7 @@ impl Config {
             table("keepalive", self.keepalive.encode()),
             table("timeouts", self.timeouts.encode()),
             table("limits", self.limits.encode()),
+            table("spool", self.spool.encode()),
             Item::new("listener", tables(&self.listeners)),
             table("proxies", self.proxies.encode()),
             Item::new("pool", named(&self.pools)),

@@ -8,7 +8,7 @@ use super::OriginKind;
 use crate::decode::Decoder;
 use crate::table::{Key, Section, Table, config_table};
 use crate::tree::{Data, Node, TableNode};
-use crate::value::{ByteSize, DAY, HostPattern, RoutePath};
+use crate::value::{ByteSize, DAY, HostPattern, ResponseBuffering, RoutePath};
 
 config_table! {
     /// Hosts and their routes. Replaces `VirtualHost` of httpd.
@@ -40,6 +40,10 @@ pub struct RouteConfig {
     pub request_timeout: Option<Duration>,
     /// Networks whose clients are answered; empty: all.
     pub allow: Vec<IpNet>,
+    /// Whether the whole body of a request is received before a thread is taken.
+    pub request_buffering: bool,
+    /// Where a response goes that its client has not taken yet.
+    pub response_buffering: ResponseBuffering,
 }
 
 /// What answers a request.
@@ -96,6 +100,14 @@ config_table! {
         ) in None..=Some(DAY),
         /// Networks whose clients are answered; others get 403. None: all.
         pub allow: Vec<IpNet> = default([]),
+        /// Whether the whole body of a request is received before a thread is taken. Without, the
+        /// body is passed on as it comes, and holds a thread meanwhile: for applications that
+        /// answer while they read.
+        pub request_buffering: bool = default(true),
+        /// Where a response goes that its client has not taken yet: `"spool"` to memory, then to a
+        /// file, so that a slow client holds no thread; `"memory"` to memory alone; `"off"`
+        /// nowhere. Past it the worker waits for the client. Nothing waits that a client takes.
+        pub response_buffering: ResponseBuffering = default("spool"),
     }
 }
 
@@ -127,6 +139,8 @@ impl Table for RouteConfig {
             body_size,
             request_timeout,
             allow,
+            request_buffering,
+            response_buffering,
         } = RouteTable::decode(table, decoder)?;
         let action = match (pool, origin, redirect) {
             (Some(pool), _, _) => RouteAction::Pool(pool),
@@ -134,7 +148,16 @@ impl Table for RouteConfig {
             (None, None, Some(location)) => RouteAction::Redirect { location, status },
             (None, None, None) => return None,
         };
-        Some(Self { path, methods, action, body_size, request_timeout, allow })
+        Some(Self {
+            path,
+            methods,
+            action,
+            body_size,
+            request_timeout,
+            allow,
+            request_buffering,
+            response_buffering,
+        })
     }
 
     fn encode(&self) -> Section {
@@ -149,6 +172,8 @@ impl Table for RouteConfig {
             body_size: self.body_size,
             request_timeout: self.request_timeout,
             allow: self.allow.clone(),
+            request_buffering: self.request_buffering,
+            response_buffering: self.response_buffering,
         };
         match &self.action {
             RouteAction::Pool(name) => {
@@ -158,12 +183,14 @@ impl Table for RouteConfig {
             RouteAction::Origin { name, strip_prefix } => {
                 table.origin = Some(name.clone());
                 table.strip_prefix = *strip_prefix;
-                table.encode().without(&["pool", "redirect", "status", "request-timeout"])
+                let absent = ["pool", "redirect", "status"];
+                table.encode().without(&absent).without(POOL_KEYS)
             }
             RouteAction::Redirect { location, status } => {
                 table.redirect = Some(location.clone());
                 table.status = *status;
-                table.encode().without(&["pool", "origin", "strip-prefix", "request-timeout"])
+                let absent = ["pool", "origin", "strip-prefix"];
+                table.encode().without(&absent).without(POOL_KEYS)
             }
         }
     }
@@ -171,7 +198,10 @@ impl Table for RouteConfig {
 
 /// The keys that say what answers, each with the keys that only it has.
 const ACTIONS: [(&str, &[&str]); 3] =
-    [("pool", &["request-timeout"]), ("origin", &["strip-prefix"]), ("redirect", &["status"])];
+    [("pool", POOL_KEYS), ("origin", &["strip-prefix"]), ("redirect", &["status"])];
+
+/// The keys that only a route with a pool has.
+const POOL_KEYS: &[&str] = &["request-timeout", "request-buffering", "response-buffering"];
 
 fn check_route(route: RouteTable, table: &TableNode, decoder: &mut Decoder<'_>) -> RouteTable {
     check_actions(table, decoder);

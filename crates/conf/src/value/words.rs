@@ -63,6 +63,19 @@ word_value! {
 }
 
 word_value! {
+    "a place"
+    /// Where a response goes that its client has not taken yet.
+    pub enum ResponseBuffering {
+        /// To memory, then to the spool; then it waits for the client.
+        Spool = "spool",
+        /// To memory; then it waits for the client.
+        Memory = "memory",
+        /// Nowhere: it waits for the client at once.
+        Off = "off",
+    }
+}
+
+word_value! {
     "a format"
     /// How a line of the access log looks.
     pub enum AccessFormat {

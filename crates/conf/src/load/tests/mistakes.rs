@@ -49,8 +49,8 @@ fn keys_of_any_table_are_known_or_refused() {
     check("servr = 1", "1:1: unknown key `servr`; did you mean `server`?");
     check(
         "[tls]",
-        "1:2: unknown key `tls`; known: include, server, keepalive, timeouts, limits, listener, \
-         proxies, pool, origin, site, status, log",
+        "1:2: unknown key `tls`; known: include, server, keepalive, timeouts, limits, spool, \
+         listener, proxies, pool, origin, site, status, log",
     );
     check("[log.acess]", "1:6: unknown key `acess` in [log]; did you mean `access`?");
     check(
