@@ -3,6 +3,7 @@
 //! `PROBE_MODE=threads` runs it as a blocking handler, `PROBE_MODE=service` as a service.
 //! What the paths do is listed at [`Probe`].
 
+mod journal;
 mod path;
 mod ticks;
 
@@ -62,6 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// The blocking handler.
 fn answer(request: Request) -> Response {
     let (head, body) = request.into_parts();
+    journal::note(&head);
     let probe = Probe::of(head.uri.path());
     let body = match probe {
         Probe::Sleep(time) => {
@@ -92,6 +94,7 @@ async fn answer_asynchronously(
     request: http::Request<Body>,
 ) -> Result<http::Response<UnsyncBoxBody<Bytes, io::Error>>, Infallible> {
     let (head, body) = request.into_parts();
+    journal::note(&head);
     let probe = Probe::of(head.uri.path());
     let body = match probe {
         Probe::Sleep(time) => {

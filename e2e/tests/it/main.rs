@@ -18,6 +18,7 @@ mod life;
 mod metrics;
 mod operators;
 mod origins;
+mod reliability;
 mod reload;
 mod retries;
 mod ring;
