@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::sync::OnceLock;
 
+use http::HeaderValue;
 use http::request::Parts;
 
 static JOURNAL: OnceLock<Option<File>> = OnceLock::new();
@@ -16,7 +17,7 @@ pub(crate) fn note(head: &Parts) {
         OpenOptions::new().append(true).create(true).open(path).ok()
     });
     if let Some(mut journal) = journal.as_ref() {
-        let id = head.headers.get("x-request-id").map(|id| id.as_bytes()).unwrap_or_default();
+        let id = head.headers.get("x-request-id").map(HeaderValue::as_bytes).unwrap_or_default();
         let line = [id, b"\n"].concat();
         // A journal that cannot be written shows in the test that reads it.
         let _missing = journal.write_all(&line);
