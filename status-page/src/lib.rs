@@ -22,7 +22,7 @@ pub use json::json;
 pub use metrics::prometheus;
 pub use moment::UnixTime;
 pub use snapshot::{
-    ByStatus, Cache, ClosedTotal, Connections, LastExit, Machine, Origin, OriginServer,
+    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, LastExit, Machine, Origin, OriginServer,
     PendingRecycle, Percentiles, Pool, PoolState, Proxy, Request, Requests, Server, ShedTotal,
     Snapshot, Thread, ThreadState, Worker, WorkerState,
 };

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::moment::UnixTime;
 
 pub use pool::{
-    LastExit, PendingRecycle, Percentiles, Pool, PoolState, Request, ShedTotal, Thread,
+    Blame, Blamed, LastExit, PendingRecycle, Percentiles, Pool, PoolState, Request, ShedTotal, Thread,
     ThreadState, Worker, WorkerState,
 };
 

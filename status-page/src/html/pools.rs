@@ -1,7 +1,7 @@
 //! The page's part about each pool: how full it is, its workers, its rows as coloured cells.
 
 use crate::scoreboard::{is_vacant, listed};
-use crate::snapshot::{Pool, PoolState, Snapshot, Thread, ThreadState, Worker, WorkerState};
+use crate::snapshot::{Blame, Pool, PoolState, Snapshot, Thread, ThreadState, Worker, WorkerState};
 use crate::units::{bytes, count, duration, milliseconds, seconds};
 
 use super::age_class;
@@ -96,6 +96,9 @@ fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
     let times = spread(run.p50, run.p99, run.max);
     fact(page, &format!("Time in the application, last {window} s"), &times);
     fact(page, "Shed", &numbers(pool.shed_total.entries()));
+    for blame in &pool.blame {
+        fact(page, "Long wait", &long_wait(blame, duration(snapshot.taken().ms_since(blame.at))));
+    }
     fact(page, "Left the queue", &count(pool.left_total));
     let recycles = pool.recycles_total.iter().map(|(reason, total)| (reason.as_str(), *total));
     fact(page, "Workers replaced", &numbers(recycles));
@@ -109,6 +112,18 @@ fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
         fact(page, "Last exit", &text);
     }
     page.raw("</dl>\n");
+}
+
+/// As in `waited 840 ms; 9 of 10 threads held: 7 × /report/export (median age 6 s); 3 s ago`.
+fn long_wait(blame: &Blame, ago: String) -> String {
+    let waited = duration(blame.waited_ms);
+    let mut text = format!("waited {waited}; {} of {} threads held", blame.held, blame.capacity);
+    for (index, route) in blame.routes.iter().enumerate() {
+        let before = if index == 0 { ": " } else { ", " };
+        let (count, name, age) = (route.count, &route.route, duration(route.median_age_ms));
+        text.push_str(&format!("{before}{count} × {name} (median age {age})"));
+    }
+    text + "; " + &ago + " ago"
 }
 
 fn fact(page: &mut Markup, name: &str, value: &str) {

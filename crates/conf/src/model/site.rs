@@ -8,7 +8,7 @@ use super::OriginKind;
 use crate::decode::Decoder;
 use crate::table::{Key, Section, Table, config_table};
 use crate::tree::{Data, Node, TableNode};
-use crate::value::{ByteSize, DAY, HostPattern, RoutePath};
+use crate::value::{ByteSize, DAY, HostPattern, RoutePath, Share};
 
 config_table! {
     /// Hosts and their routes. Replaces `VirtualHost` of httpd.
@@ -38,6 +38,8 @@ pub struct RouteConfig {
     pub body_size: ByteSize,
     /// From the hand-over to a worker to the head of its response; `None`: no limit, or no pool.
     pub request_timeout: Option<Duration>,
+    /// The most of the pool's rows that its requests may hold; `None`: all, or no pool.
+    pub max_share: Option<Share>,
     /// Networks whose clients are answered; empty: all.
     pub allow: Vec<IpNet>,
 }
@@ -94,6 +96,10 @@ config_table! {
             "the pool's request-timeout",
             pool_timeout(pool.as_deref(), decoder)
         ) in None..=Some(DAY),
+        /// The share of the pool's capacity at this moment that requests of this route may hold,
+        /// rounded down, at least one thread. Those beyond wait, and others pass them by; they may
+        /// fill the same share of the queue. None: all of it.
+        pub max_share: Option<Share> = optional,
         /// Networks whose clients are answered; others get 403. None: all.
         pub allow: Vec<IpNet> = default([]),
     }
@@ -126,6 +132,7 @@ impl Table for RouteConfig {
             status,
             body_size,
             request_timeout,
+            max_share,
             allow,
         } = RouteTable::decode(table, decoder)?;
         let action = match (pool, origin, redirect) {
@@ -134,7 +141,7 @@ impl Table for RouteConfig {
             (None, None, Some(location)) => RouteAction::Redirect { location, status },
             (None, None, None) => return None,
         };
-        Some(Self { path, methods, action, body_size, request_timeout, allow })
+        Some(Self { path, methods, action, body_size, request_timeout, max_share, allow })
     }
 
     fn encode(&self) -> Section {
@@ -148,6 +155,7 @@ impl Table for RouteConfig {
             status: 302,
             body_size: self.body_size,
             request_timeout: self.request_timeout,
+            max_share: self.max_share,
             allow: self.allow.clone(),
         };
         match &self.action {
@@ -158,12 +166,12 @@ impl Table for RouteConfig {
             RouteAction::Origin { name, strip_prefix } => {
                 table.origin = Some(name.clone());
                 table.strip_prefix = *strip_prefix;
-                table.encode().without(&["pool", "redirect", "status", "request-timeout"])
+                table.encode().without(&["pool", "redirect", "status", "request-timeout", "max-share"])
             }
             RouteAction::Redirect { location, status } => {
                 table.redirect = Some(location.clone());
                 table.status = *status;
-                table.encode().without(&["pool", "origin", "strip-prefix", "request-timeout"])
+                table.encode().without(&["pool", "origin", "strip-prefix", "request-timeout", "max-share"])
             }
         }
     }
@@ -171,7 +179,7 @@ impl Table for RouteConfig {
 
 /// The keys that say what answers, each with the keys that only it has.
 const ACTIONS: [(&str, &[&str]); 3] =
-    [("pool", &["request-timeout"]), ("origin", &["strip-prefix"]), ("redirect", &["status"])];
+    [("pool", &["request-timeout", "max-share"]), ("origin", &["strip-prefix"]), ("redirect", &["status"])];
 
 fn check_route(route: RouteTable, table: &TableNode, decoder: &mut Decoder<'_>) -> RouteTable {
     check_actions(table, decoder);
