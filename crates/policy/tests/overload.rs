@@ -1,8 +1,9 @@
 //! Overloads a pool under a virtual clock: Poisson arrivals at twice what it can do.
 //!
-//! Goal: predicted waits refuse those who could not have been served in time, and no others, and
-//! cost no throughput. Method: for each capacity and kind of handler, two thousand service times
-//! after a start; of each refusal it is known afterwards when it would have had a place.
+//! Goal: refusals for predicted waits cost no throughput, and where handlers are steady, hit those
+//! who would have waited about as long as they may, or longer. Method: for each capacity and kind
+//! of handler, two thousand service times after a start; of each refusal it is known afterwards
+//! when it would have had a place: within nine tenths of the timeout counts as wrong.
 //! A failure names its case; everything comes from one seed.
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test, as it should")]
@@ -50,7 +51,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// The part of the refused who would have had a place in time.
+    /// The part of the refused who would have had a place within this time.
     fn wrongly_refused(&self, timeout: f64) -> f64 {
         let (mut wrong, mut known) = (0.0_f64, 0.0_f64);
         for &(at, first) in &self.refused {
@@ -83,7 +84,7 @@ fn at_twice_the_capacity_all_of_it_is_used_and_hardly_anybody_is_refused_wrongly
 #[track_caller]
 fn check(case: &Case) {
     let mut outcome = Simulation::new(case).run();
-    let wrong = outcome.wrongly_refused(case.timeout);
+    let wrong = outcome.wrongly_refused(case.timeout * 0.9);
     outcome.waits.sort_by(f64::total_cmp);
     let p99 = outcome.waits[outcome.waits.len() * 99 / 100];
     let refused = outcome.refused.len();
@@ -95,9 +96,10 @@ fn check(case: &Case) {
     assert!(0.95 <= outcome.used, "{case:?}: {} of the capacity used", outcome.used);
     assert!(p99 <= case.timeout, "{case:?}: p99 {p99}");
     if matches!(case.service, Service::Constant | Service::Steady) {
-        assert!(wrong < 0.05, "{case:?}: {wrong} refused wrongly");
+        let is_long = 10.0 * case.mean <= case.timeout;
+        assert!(wrong < if is_long { 0.05 } else { 0.1 }, "{case:?}: {wrong} refused wrongly");
         let late = f64::from(outcome.timed_out) / f64::from(outcome.served);
-        assert!(late < 0.15, "{case:?}: {late} waited in vain for each that was served");
+        assert!(late < 0.05, "{case:?}: {late} waited in vain for each that was served");
     }
 }
 
