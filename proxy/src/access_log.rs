@@ -284,6 +284,15 @@ mod tests {
     }
 
     #[test]
+    fn who_held_the_rows_cannot_end_its_field() {
+        let held = Blame::of_route("/a\"b\\c", (3, Duration::from_secs(6)), 4);
+        let mut out = Vec::new();
+        append_held(&mut out, &held);
+        let line = String::from_utf8(out).unwrap();
+        assert_eq!(line, r#" held="3 of 4 threads: 3 × /a\"b\\c (median age 6 s)""#);
+    }
+
+    #[test]
     fn seconds_have_six_decimals_and_are_rounded() {
         for (nanos, expected) in [
             (0, "0.000000"),

@@ -22,8 +22,8 @@ pub use json::json;
 pub use metrics::prometheus;
 pub use moment::UnixTime;
 pub use snapshot::{
-    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, LastExit, Machine, Origin, OriginServer,
-    PendingRecycle, Percentiles, Pool, PoolState, Proxy, Request, Requests, Server, ShedTotal,
-    Snapshot, Thread, ThreadState, Worker, WorkerState,
+    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, LastExit, Machine, Origin,
+    OriginServer, PendingRecycle, Percentiles, Pool, PoolState, Proxy, Request, Requests, Server,
+    ShedTotal, Snapshot, Thread, ThreadState, Worker, WorkerState,
 };
 pub use text::text;

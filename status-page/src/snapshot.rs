@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::moment::UnixTime;
 
 pub use pool::{
-    Blame, Blamed, LastExit, PendingRecycle, Percentiles, Pool, PoolState, Request, ShedTotal, Thread,
-    ThreadState, Worker, WorkerState,
+    Blame, Blamed, LastExit, PendingRecycle, Percentiles, Pool, PoolState, Request, ShedTotal,
+    Thread, ThreadState, Worker, WorkerState,
 };
 
 /// Version of the document. A reader may rely on the keys of its version.

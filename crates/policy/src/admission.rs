@@ -160,7 +160,8 @@ impl<W> Admission<W> {
         };
         let limits = shares.iter().map(|&limit| Some(limit));
         self.lines = std::iter::once(None).chain(limits).map(&mut line_for).collect();
-        for (ticket, waiting) in before.iter_mut().flat_map(|line| std::mem::take(&mut line.waiting))
+        for (ticket, waiting) in
+            before.iter_mut().flat_map(|line| std::mem::take(&mut line.waiting))
         {
             let at = self.line_of(waiting.route);
             if let Some(line) = self.lines.get_mut(at) {
@@ -292,7 +293,11 @@ impl<W> Admission<W> {
     #[must_use]
     pub fn holders(&self, now: Instant) -> Holders {
         let serving = self.workers.iter().filter(|worker| worker.is_serving());
-        holders::sum_up(serving.flat_map(|worker| &worker.held).copied().flatten(), self.capacity, now)
+        holders::sum_up(
+            serving.flat_map(|worker| &worker.held).copied().flatten(),
+            self.capacity,
+            now,
+        )
     }
 
     /// Whether no permit of a worker is held: it may be ended.

@@ -56,7 +56,9 @@ impl Outcome {
         let (mut wrong, mut known) = (0.0_f64, 0.0_f64);
         for &(at, first) in &self.refused {
             let then = self.departures.get(first..).unwrap_or_default();
-            let Some((granted, _)) = then.iter().find(|(_, with_place)| *with_place) else { continue };
+            let Some((granted, _)) = then.iter().find(|(_, with_place)| *with_place) else {
+                continue;
+            };
             known += 1.0;
             if granted - at <= timeout {
                 wrong += 1.0;
@@ -204,7 +206,13 @@ impl<'c> Simulation<'c> {
             Service::Constant => 1.0,
             Service::Steady => 0.8 + 0.4 * fraction,
             Service::Exponential => -fraction.ln(),
-            Service::Bimodal => if fraction < 0.01 { 60.0 / 1.59 } else { 1.0 / 1.59 },
+            Service::Bimodal => {
+                if fraction < 0.01 {
+                    60.0 / 1.59
+                } else {
+                    1.0 / 1.59
+                }
+            }
         };
         self.ends.push(Reverse((micros(self.now + multiple * self.case.mean), place.row)));
         self.outcome.served += 1;
@@ -226,7 +234,11 @@ impl<'c> Simulation<'c> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousand seconds")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "some thousand seconds"
+)]
 fn micros(seconds: f64) -> u64 {
     (seconds * 1e6).ceil() as u64
 }

@@ -214,8 +214,8 @@ impl Simulation {
         self.next_request += 1;
         let route = RouteId(u32::try_from(self.random(ROUTES)).unwrap());
         let would_shed = self.pool.would_shed(route, self.now);
-        let has_prospect = self.next_worker == 0
-            || self.workers.values().any(|&is| is != Standing::Withdrawn);
+        let has_prospect =
+            self.next_worker == 0 || self.workers.values().any(|&is| is != Standing::Withdrawn);
         match self.pool.arrive(route, request, self.now) {
             Arrival::Admitted(place, _) => {
                 let overtakes = self.waiting.iter().any(|(_, _, it)| !self.is_full(*it));
@@ -284,7 +284,11 @@ impl Simulation {
         };
         let held = self.held.iter().filter(serving).count();
         let holders = self.pool.holders(self.now);
-        assert_eq!((holders.held as usize, holders.capacity), (held, self.capacity()), "seed {seed}");
+        assert_eq!(
+            (holders.held as usize, holders.capacity),
+            (held, self.capacity()),
+            "seed {seed}"
+        );
     }
 
     fn drain(&mut self) {

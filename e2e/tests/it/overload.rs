@@ -139,8 +139,7 @@ async fn a_share_may_change_while_its_route_holds_more() {
     let route = |share: &str| {
         format!("[[site]]\nroute = [{{ path = '/', pool = 'probe', max-share = {share} }}]")
     };
-    let mut stack =
-        Plan::probe().with("pool.probe.threads = 4").with(&route("1.0")).start().await;
+    let mut stack = Plan::probe().with("pool.probe.threads = 4").with(&route("1.0")).start().await;
     let slow = Load::start(stack.address(), "/sleep/200", 8);
     stack.until_pool("probe", |pool| pool["busy"] == 4 && pool["queued"] == 4).await;
     stack.reload(&route("0.25")).await;

@@ -164,9 +164,7 @@ impl Pool {
         match outcome.await {
             // A place that comes at the same moment is given back with what waited for it.
             Ok(outcome) => outcome,
-            Err(_elapsed) => {
-                waiting.leave().ok_or(NotAdmitted::QueueTimeout(Duration::ZERO))
-            }
+            Err(_elapsed) => waiting.leave().ok_or(NotAdmitted::QueueTimeout(Duration::ZERO)),
         }
     }
 

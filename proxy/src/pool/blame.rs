@@ -55,6 +55,15 @@ pub(crate) struct LongWait {
     noted: Instant,
 }
 
+#[cfg(test)]
+impl Blame {
+    /// One route holds so many rows of all.
+    pub(crate) fn of_route(route: &str, (count, age): (u32, Duration), capacity: u32) -> Self {
+        let blamed = Blamed { route: Arc::from(route), count, median_age: age };
+        Self { held: count, capacity, held_for: age * count, routes: vec![blamed] }
+    }
+}
+
 /// As in `9 of 10 threads: 7 × /report/export (median age 6 s)`.
 impl fmt::Display for Blame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,8 +112,7 @@ impl Blames {
 
     /// Who holds the rows now, or did a moment ago.
     pub(super) fn look<W>(&mut self, admission: &Admission<W>, now: Instant) -> Arc<Blame> {
-        let is_fresh =
-            |(at, _): &&(Instant, _)| now.saturating_duration_since(*at) < LOOK_EVERY;
+        let is_fresh = |(at, _): &&(Instant, _)| now.saturating_duration_since(*at) < LOOK_EVERY;
         if let Some((_, latest)) = self.latest.as_ref().filter(is_fresh) {
             return Arc::clone(latest);
         }
@@ -125,7 +133,12 @@ impl Blames {
         }
         let last = self.look(admission, now);
         let blame = if first.held_for < last.held_for { last } else { first };
-        self.keep(LongWait { at: clock::unix_now(), waited, blame: Arc::clone(&blame), noted: now });
+        self.keep(LongWait {
+            at: clock::unix_now(),
+            waited,
+            blame: Arc::clone(&blame),
+            noted: now,
+        });
         Some(blame)
     }
 
@@ -154,10 +167,10 @@ impl Blames {
         let Holders { held, capacity, held_for, top } = holders;
         let name = |route: RouteId| {
             let number = usize::try_from(route.0).unwrap_or_default();
-            self.names.get(number).or_else(|| self.names.first()).map_or_else(
-                || Arc::from(""),
-                Arc::clone,
-            )
+            self.names
+                .get(number)
+                .or_else(|| self.names.first())
+                .map_or_else(|| Arc::from(""), Arc::clone)
         };
         let routes = top.into_iter().map(|holder| Blamed {
             route: name(holder.route),
@@ -193,7 +206,8 @@ mod tests {
     fn it_reads_as_a_sentence() {
         let (mut blames, admission, now) = held();
         let text = blames.look(&admission, now).to_string();
-        let expected = "3 of 4 threads: 2 × /report/export (median age 6 s), 1 × / (median age 40 ms)";
+        let expected =
+            "3 of 4 threads: 2 × /report/export (median age 6 s), 1 × / (median age 40 ms)";
         assert_eq!(text, expected);
     }
 

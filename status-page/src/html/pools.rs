@@ -97,7 +97,7 @@ fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
     fact(page, &format!("Time in the application, last {window} s"), &times);
     fact(page, "Shed", &numbers(pool.shed_total.entries()));
     for blame in &pool.blame {
-        fact(page, "Long wait", &long_wait(blame, duration(snapshot.taken().ms_since(blame.at))));
+        fact(page, "Long wait", &long_wait(blame, &duration(snapshot.taken().ms_since(blame.at))));
     }
     fact(page, "Left the queue", &count(pool.left_total));
     let recycles = pool.recycles_total.iter().map(|(reason, total)| (reason.as_str(), *total));
@@ -115,15 +115,20 @@ fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
 }
 
 /// As in `waited 840 ms; 9 of 10 threads held: 7 × /report/export (median age 6 s); 3 s ago`.
-fn long_wait(blame: &Blame, ago: String) -> String {
-    let waited = duration(blame.waited_ms);
-    let mut text = format!("waited {waited}; {} of {} threads held", blame.held, blame.capacity);
-    for (index, route) in blame.routes.iter().enumerate() {
-        let before = if index == 0 { ": " } else { ", " };
-        let (count, name, age) = (route.count, &route.route, duration(route.median_age_ms));
-        text.push_str(&format!("{before}{count} × {name} (median age {age})"));
-    }
-    text + "; " + &ago + " ago"
+fn long_wait(blame: &Blame, ago: &str) -> String {
+    let routes: Vec<String> = blame
+        .routes
+        .iter()
+        .map(|route| {
+            let (count, name, age) = (route.count, &route.route, duration(route.median_age_ms));
+            format!("{count} × {name} (median age {age})")
+        })
+        .collect();
+    let (waited, routes) = (duration(blame.waited_ms), routes.join(", "));
+    format!(
+        "waited {waited}; {} of {} threads held: {routes}; {ago} ago",
+        blame.held, blame.capacity
+    )
 }
 
 fn fact(page: &mut Markup, name: &str, value: &str) {

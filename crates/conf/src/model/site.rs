@@ -166,20 +166,35 @@ impl Table for RouteConfig {
             RouteAction::Origin { name, strip_prefix } => {
                 table.origin = Some(name.clone());
                 table.strip_prefix = *strip_prefix;
-                table.encode().without(&["pool", "redirect", "status", "request-timeout", "max-share"])
+                table.encode().without(&[
+                    "pool",
+                    "redirect",
+                    "status",
+                    "request-timeout",
+                    "max-share",
+                ])
             }
             RouteAction::Redirect { location, status } => {
                 table.redirect = Some(location.clone());
                 table.status = *status;
-                table.encode().without(&["pool", "origin", "strip-prefix", "request-timeout", "max-share"])
+                table.encode().without(&[
+                    "pool",
+                    "origin",
+                    "strip-prefix",
+                    "request-timeout",
+                    "max-share",
+                ])
             }
         }
     }
 }
 
 /// The keys that say what answers, each with the keys that only it has.
-const ACTIONS: [(&str, &[&str]); 3] =
-    [("pool", &["request-timeout", "max-share"]), ("origin", &["strip-prefix"]), ("redirect", &["status"])];
+const ACTIONS: [(&str, &[&str]); 3] = [
+    ("pool", &["request-timeout", "max-share"]),
+    ("origin", &["strip-prefix"]),
+    ("redirect", &["status"]),
+];
 
 fn check_route(route: RouteTable, table: &TableNode, decoder: &mut Decoder<'_>) -> RouteTable {
     check_actions(table, decoder);

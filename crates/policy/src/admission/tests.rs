@@ -74,7 +74,8 @@ fn requests_wait_for_a_worker_that_starts_and_are_shed_when_there_is_none() {
     queued(pool.arrive(ANY, 2, now()));
     assert!(pool.next_grant(now()).is_none(), "it starts");
     pool.serve(7, now());
-    let granted: Vec<u32> = std::iter::from_fn(|| pool.next_grant(now())).map(|it| it.waiter).collect();
+    let granted: Vec<u32> =
+        std::iter::from_fn(|| pool.next_grant(now())).map(|it| it.waiter).collect();
     assert_eq!(granted, [1]);
     pool.lose(7, now());
     assert_eq!(pool.would_shed(ANY, now()), None, "another one is expected in its place");
