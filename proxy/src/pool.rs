@@ -212,8 +212,13 @@ impl Pool {
             self.counters.add(Counter::RunMsTotal, whole_ms(ran));
             books.timings.run.record(ran, now);
         }
+        let books = &mut *books;
+        if books.admission.queued() != 0 {
+            // Who holds the rows while others wait is looked at while he still does.
+            drop(books.blames.look(&books.admission, now));
+        }
         books.admission.release(place, now);
-        Self::settle(&mut books, now);
+        Self::settle(books, now);
         let is_idle = books.admission.is_idle(place.worker);
         let worker = books.workers.iter().find(|worker| worker.number == place.worker);
         if let Some(worker) = worker.filter(|worker| is_idle && worker.is_withdrawn()) {

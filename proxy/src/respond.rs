@@ -155,13 +155,15 @@ pub(crate) fn closes(error: &RequestError) -> bool {
 /// Seconds until a request that was shed may be tried again: whole ones, at least 1. Where the
 /// queue predicts nothing, that is a guess.
 fn retry_after_s(error: &RequestError) -> u64 {
-    let predicted = match error {
-        RequestError::NotAdmitted(
-            NotAdmitted::QueueFull(after)
-            | NotAdmitted::QueueTimeout(after)
-            | NotAdmitted::PredictedWait(after),
-        ) => *after,
-        _ => Duration::ZERO,
+    let predicted = if let RequestError::NotAdmitted(
+        NotAdmitted::QueueFull(after)
+        | NotAdmitted::QueueTimeout(after)
+        | NotAdmitted::PredictedWait(after),
+    ) = error
+    {
+        *after
+    } else {
+        Duration::ZERO
     };
     predicted.saturating_add(Duration::from_nanos(999_999_999)).as_secs().max(1)
 }

@@ -6,7 +6,7 @@
 //! when it would have had a place: within nine tenths of the timeout counts as wrong.
 //! A failure names its case; everything comes from one seed.
 
-#![expect(clippy::unwrap_used, reason = "a panic fails the test, as it should")]
+#![expect(clippy::panic, reason = "a panic fails the test, as it should")]
 #![expect(clippy::print_stdout, reason = "the figures behind the promises, on request")]
 
 use std::cmp::Reverse;

@@ -2,7 +2,7 @@
 //!
 //! A failure prints its seed; `SIM_SEED=<seed>` replays it exactly.
 
-#![expect(clippy::unwrap_used, reason = "a panic fails the test, as it should")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic fails the test, as it should")]
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};

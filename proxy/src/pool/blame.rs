@@ -1,9 +1,9 @@
 //! Queue blame: who held a pool's rows while a request waited for one.
 //!
-//! A look at the rows is taken when a request begins to wait, at most every 50 ms, and shared by
-//! all that begin to wait until the next. When a wait was long, a second look is taken at its
-//! end, and the one that shows the rows held longer, added up, is kept: while short requests pass
-//! through, that is the one with the culprit in it, whether he came before or after.
+//! A look at the rows is taken when a request begins to wait and, while any wait, before a permit
+//! comes back; at most every 50 ms, and shared by all. Of the look at the begin of a wait and the
+//! last one before its end, the one is kept that shows the rows held longer, added up: while short
+//! requests pass through, that is the one with the culprit in it, whether he came before or after.
 
 use std::collections::VecDeque;
 use std::fmt;

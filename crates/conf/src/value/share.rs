@@ -45,7 +45,12 @@ impl Value for Share {
         let share = match &node.data {
             Data::Float(text) => Self::parse(text),
             Data::Integer(Some(1)) => Some(Self::ALL),
-            _ => None,
+            Data::Text(_)
+            | Data::Integer(_)
+            | Data::Boolean(_)
+            | Data::Datetime
+            | Data::Array(_)
+            | Data::Table(_) => None,
         };
         if share.is_none() {
             let message = format!(

@@ -85,7 +85,7 @@ fn values_have_their_type_and_their_range() {
     );
     check(
         "[server]\nthreads = 1.5",
-        "2:11: `threads`: expected a whole number, found a floating-point number",
+        "2:11: `threads`: expected a whole number, found the number 1.5",
     );
     check(
         "[server]\nlisten-backlog = 99999999999999999999",
