@@ -21,6 +21,7 @@ use ostler_policy::http::head::RequestHead;
 
 use crate::clock;
 use crate::entry::Entry;
+use crate::pool::Blame;
 use crate::reason::Reason;
 
 /// Lines of one event loop that are handed over at once.
@@ -161,6 +162,9 @@ fn append(out: &mut Vec<u8>, format: AccessFormat, entry: &Entry, line: &Line<'_
         append_seconds(out, entry.queued);
         out.extend_from_slice(b" run=");
         append_seconds(out, entry.ran);
+        if let Some(held) = &entry.held {
+            append_held(out, held);
+        }
         out.extend_from_slice(b" id=");
         out.extend_from_slice(entry.id.as_bytes());
     }
@@ -185,11 +189,21 @@ fn append_json(out: &mut Vec<u8>, entry: &Entry, line: &Line<'_>) {
         "reason": entry.reason.map(Reason::word),
         "queue_s": entry.queued.as_secs_f64(),
         "run_s": entry.ran.as_secs_f64(),
+        "held": entry.held.as_ref().map(ToString::to_string),
         "duration_s": clock::now().saturating_duration_since(entry.started).as_secs_f64(),
         "id": entry.id,
     });
     out.extend_from_slice(line.to_string().as_bytes());
     out.push(b'\n');
+}
+
+/// ` held="…"`: who held the rows while the request waited. All that could end it early is in
+/// names of routes, which are visible ASCII.
+fn append_held(out: &mut Vec<u8>, held: &Blame) {
+    out.extend_from_slice(b" held=\"");
+    let text = held.to_string().replace('\\', "\\\\").replace('"', "\\\"");
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 /// Seconds with six decimals.
@@ -267,6 +281,15 @@ mod tests {
         let line = written(AccessFormat::Extended);
         let end = "\"-\" \"-\" reason=queue-full pool=web queue=0.005000 run=0.000000 id=42\n";
         assert!(line.ends_with(end), "{line}");
+    }
+
+    #[test]
+    fn who_held_the_rows_cannot_end_its_field() {
+        let held = Blame::of_route("/a\"b\\c", (3, Duration::from_secs(6)), 4);
+        let mut out = Vec::new();
+        append_held(&mut out, &held);
+        let line = String::from_utf8(out).unwrap();
+        assert_eq!(line, r#" held="3 of 4 threads: 3 × /a\"b\\c (median age 6 s)""#);
     }
 
     #[test]

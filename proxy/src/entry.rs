@@ -2,11 +2,13 @@
 //!
 //! Access log, counters and scoreboard all come from it, so they cannot disagree.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ostler_policy::forwarded;
 
 use crate::clock;
+use crate::pool::Blame;
 use crate::reason::Reason;
 use crate::shared::RequestIds;
 
@@ -27,6 +29,8 @@ pub(crate) struct Entry {
     pub(crate) ran: Duration,
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
+    /// Who held the pool's rows while it waited, if it waited long.
+    pub(crate) held: Option<Arc<Blame>>,
 }
 
 impl Entry {
@@ -42,6 +46,7 @@ impl Entry {
             ran: Duration::ZERO,
             status: 0,
             reason: None,
+            held: None,
         }
     }
 
@@ -53,7 +58,7 @@ impl Entry {
         }
         self.started = clock::now();
         (self.queued, self.ran) = (Duration::ZERO, Duration::ZERO);
-        (self.status, self.reason) = (0, None);
+        (self.status, self.reason, self.held) = (0, None, None);
     }
 
     /// Notes who the client is, and the id that a trusted proxy gave the request.

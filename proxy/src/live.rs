@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ostler_conf::{Config, OriginKind};
+use ostler_conf::{Config, OriginKind, RouteAction, RouteConfig, Share};
+use ostler_policy::admission::RouteId;
 use ostler_policy::http::head::{HeadLimits, MAX_FIELDS};
-use ostler_policy::route::Routes;
+use ostler_policy::route::{Route, Routes, site_label};
 
 use crate::directory::Directory;
 use crate::link::Link;
@@ -26,6 +27,8 @@ pub(crate) struct LiveConfig {
     pub(crate) head_limits: HeadLimits,
     /// By listener.
     routes: BTreeMap<String, Routes>,
+    /// By the number of the route, which leads to a pool.
+    route_ids: Vec<RouteId>,
     pub(crate) pools: BTreeMap<String, PoolTarget>,
     pub(crate) origins: BTreeMap<String, Origin>,
     pub(crate) spool: Arc<Spool>,
@@ -40,6 +43,8 @@ pub(crate) struct PoolTarget {
     pub(crate) response_idle: Duration,
     /// How long a thread may be late; `None`: its rows are not threads.
     pub(crate) stuck_grace: Option<Duration>,
+    /// The routes that may hold only a share of it.
+    pub(crate) shares: Vec<(RouteId, Share)>,
 }
 
 /// Where an origin's responses come from.
@@ -104,19 +109,25 @@ impl LiveConfig {
             fields: config.limits.head_fields.min(MAX_FIELDS),
             target_bytes: whole(config.limits.target_size.0),
         };
-        let pools = pools(&config, &known.pools)?;
+        let mut pools = pools(&config, &known.pools)?;
+        let route_ids = route_ids(&config, &mut pools);
         let origins = origins(&config, &known.servers, before)?;
         let spool = Spool::open(&config.spool, before.map(|live| &*live.spool));
         let spool = spool.map_err(|source| BuildError::Spool {
             path: config.spool.directory.display().to_string(),
             source,
         })?;
-        Ok(Self { config, version, loaded, head_limits, routes, pools, origins, spool })
+        Ok(Self { config, version, loaded, head_limits, routes, route_ids, pools, origins, spool })
     }
 
     /// The routes of a listener.
     pub(crate) fn routes(&self, listener: &str) -> Option<&Routes> {
         self.routes.get(listener)
+    }
+
+    /// The number under which a route's pool knows it.
+    pub(crate) fn route_id(&self, route: &Route) -> RouteId {
+        self.route_ids.get(route.number).copied().unwrap_or_default()
     }
 }
 
@@ -132,10 +143,36 @@ fn pools(
             queue_timeout: pool.queue_timeout,
             response_idle: pool.response_idle,
             stuck_grace: pool.is_blocking().then_some(pool.stuck_grace),
+            shares: Vec::new(),
         };
         Ok((name.clone(), target))
     };
     config.pools.iter().map(build).collect()
+}
+
+/// Makes the routes known to their pools, and adds the shares that they have of them.
+fn route_ids(config: &Config, pools: &mut BTreeMap<String, PoolTarget>) -> Vec<RouteId> {
+    let routes = config.sites.iter().flat_map(|site| {
+        let site_name = site_label(site);
+        site.routes.iter().map(move |route| (site_name.clone(), route))
+    });
+    let mut numbered = |(site, route): (String, &RouteConfig)| {
+        let RouteAction::Pool(pool) = &route.action else { return RouteId::default() };
+        let Some(target) = pools.get_mut(pool) else { return RouteId::default() };
+        let id = target.pool.route(&route_name(&site, route));
+        target.shares.extend(route.max_share.map(|share| (id, share)));
+        id
+    };
+    routes.map(&mut numbered).collect()
+}
+
+/// What operators call a route: its methods, if it names some, its site, if that has a host, and
+/// its path. The same name in another configuration is the same route.
+fn route_name(site: &str, route: &RouteConfig) -> String {
+    let methods = route.methods.join(",");
+    let space = if methods.is_empty() { "" } else { " " };
+    let site = if site == "*" { "" } else { site };
+    format!("{methods}{space}{site}{}", route.path)
 }
 
 /// An origin with servers that has not changed is kept, with what is known of its servers.

@@ -4,6 +4,8 @@
 //! wakes who was granted a place, and keeps the books. A pool outlives configurations: a reload
 //! changes its limits and its workers, not its queue.
 
+mod admit;
+mod blame;
 mod permit;
 mod stuck;
 mod timings;
@@ -14,19 +16,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use ostler_policy::admission::{Admission, Arrival, Place, Shed, Ticket};
+use blame::Blames;
+use ostler_conf::{PoolConfig, Share};
+use ostler_policy::admission::{Admission, Place, RouteId};
 use ostler_segment::CounterPage;
 use ostler_segment::counter::Pool as Counter;
 use ostler_status::{LastExit, PostMortem, UnixTime};
 use tokio::sync::oneshot;
 
+pub(crate) use admit::{NotAdmitted, Wait};
+pub(crate) use blame::{Blame, LongWait};
 pub(crate) use permit::{Patience, Permit};
 pub(crate) use stuck::UnfitWorkers;
 pub(crate) use timings::{Percentiles, Timings, WINDOW_S};
 pub(crate) use worker::{Standing, Worker};
 
 use crate::clock;
-use crate::connection::Client;
 
 /// One pool.
 #[derive(Debug)]
@@ -49,6 +54,7 @@ struct Books {
     admission: Admission<Waiter>,
     workers: Vec<Arc<Worker>>,
     timings: Timings,
+    blames: Blames,
     /// Since when every permit is held.
     full_since: Option<Duration>,
     /// Since when a worker is missing that was there.
@@ -60,28 +66,6 @@ struct Books {
 
 /// Wakes one waiting request with its place; dropped when no worker will ever serve it.
 type Waiter = oneshot::Sender<Place>;
-
-/// Why a request was not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotAdmitted {
-    /// The queue is full.
-    QueueFull,
-    /// It waited for `queue-timeout`.
-    QueueTimeout,
-    /// No worker serves, and none is starting.
-    PoolNotReady,
-    /// Its client left while it waited.
-    ClientLeft,
-}
-
-impl From<Shed> for NotAdmitted {
-    fn from(shed: Shed) -> Self {
-        match shed {
-            Shed::QueueFull => Self::QueueFull,
-            Shed::PoolNotReady => Self::PoolNotReady,
-        }
-    }
-}
 
 /// What the status page shows of a pool, taken at one moment.
 #[derive(Debug)]
@@ -95,11 +79,9 @@ pub(crate) struct PoolView {
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) queue_wait: Percentiles,
     pub(crate) run: Percentiles,
+    /// The last waits that were long, the latest first.
+    pub(crate) long_waits: Vec<LongWait>,
 }
-
-/// Bytes of pipelined requests read while one waits; past them, a client that leaves is noticed
-/// only when it is answered.
-const READ_AHEAD_BYTES: usize = 16 * 1024;
 
 impl Pool {
     /// A pool without workers. Its queue length comes with the first configuration.
@@ -109,9 +91,10 @@ impl Pool {
         unfit: Arc<UnfitWorkers>,
     ) -> Self {
         let books = Books {
-            admission: Admission::new(0),
+            admission: Admission::new(0, Duration::ZERO),
             workers: Vec::new(),
             timings: Timings::new(clock::now()),
+            blames: Blames::new(),
             full_since: None,
             degraded_since: None,
             whole: 0,
@@ -122,11 +105,20 @@ impl Pool {
         Self { name, counters, incarnation, next_worker, unfit, post_mortems, books }
     }
 
-    /// Changes how many requests may wait, and how many workers make the pool whole.
-    pub(crate) fn set_limits(&self, queue_length: u32, processes: u32) {
+    /// Changes how long and how many requests may wait, how many workers make the pool whole, and
+    /// which routes may hold only a share of it.
+    pub(crate) fn set_limits(&self, config: &PoolConfig, shares: &[(RouteId, Share)]) {
+        let now = clock::now();
         let mut books = self.books();
-        books.admission.set_queue_length(queue_length as usize);
-        books.whole = books.whole.min(processes as usize);
+        books.admission.set_limits(config.queue_length as usize, config.queue_timeout);
+        books.admission.set_shares(shares, now);
+        books.whole = books.whole.min(config.processes as usize);
+        Self::settle(&mut books, now);
+    }
+
+    /// The number of a route that leads here: the same as long as this process lives.
+    pub(crate) fn route(&self, name: &str) -> RouteId {
+        self.books().blames.route(name)
     }
 
     /// The number for a worker that is about to be added.
@@ -146,10 +138,8 @@ impl Pool {
         worker.set_standing(Standing::Ready);
         let now = clock::now();
         let mut books = self.books();
-        for grant in books.admission.serve(worker.number, now) {
-            books.timings.queue_wait.record(grant.waited, now);
-            Self::hand_over(&mut books, grant.place, grant.waiter, now);
-        }
+        books.admission.serve(worker.number, now);
+        Self::settle(&mut books, now);
         if books.whole <= books.admission.serving() {
             books.whole = books.admission.serving();
             books.degraded_since = None;
@@ -160,9 +150,11 @@ impl Pool {
     /// stuck and past their grace: nobody waits for these, and they would hold up its replacement.
     pub(crate) async fn withdraw(&self, worker: &Worker) {
         {
+            let now = clock::now();
             let mut books = self.books();
             worker.set_standing(Standing::Draining);
-            books.admission.withdraw(worker.number);
+            books.admission.withdraw(worker.number, now);
+            Self::settle(&mut books, now);
         }
         worker.close_idle_connections();
         while worker.overdue() < self.books().admission.held(worker.number) {
@@ -172,7 +164,11 @@ impl Pool {
 
     /// Grants no more permits of a worker that cannot be reached: its end is about to be reported.
     pub(crate) fn stop_granting(&self, worker: &Worker) {
-        self.books().admission.lose(worker.number);
+        let now = clock::now();
+        let mut books = self.books();
+        books.admission.lose(worker.number, now);
+        Self::settle(&mut books, now);
+        drop(books);
         worker.close_idle_connections();
     }
 
@@ -199,9 +195,11 @@ impl Pool {
 
     /// Forgets a worker whose process ended.
     pub(crate) fn remove_worker(&self, worker: &Worker) {
+        let now = clock::now();
         let mut books = self.books();
         // Dropping the waiters tells them that nobody is left to serve them.
-        drop(books.admission.remove_worker(worker.number));
+        drop(books.admission.remove_worker(worker.number, now));
+        Self::settle(&mut books, now);
         books.workers.retain(|known| known.number != worker.number);
         worker.idle.notify_one();
     }
@@ -212,120 +210,6 @@ impl Pool {
         let is_it =
             |worker: &&Arc<Worker>| worker.id.slot == slot && worker.id.generation == generation;
         books.workers.iter().find(is_it).cloned()
-    }
-
-    /// Refuses a request that could not be admitted anyway, before its body is read.
-    ///
-    /// # Errors
-    ///
-    /// Whatever [`Pool::admit`] would refuse it for at once.
-    pub(crate) fn shed_early(&self) -> Result<(), NotAdmitted> {
-        let shed = self.books().admission.would_shed();
-        shed.map_or(Ok(()), |shed| Err(self.count(shed.into())))
-    }
-
-    /// Waits for a permit: first come, first served, until `queue_timeout` after it `arrived`.
-    ///
-    /// # Errors
-    ///
-    /// What [`NotAdmitted`] says; it is counted.
-    pub(crate) async fn admit(
-        self: &Arc<Self>,
-        client: &mut Client<'_>,
-        arrived: Instant,
-        queue_timeout: Duration,
-    ) -> Result<Permit, NotAdmitted> {
-        loop {
-            let place = match self.enter(arrived) {
-                Ok(Entered::Admitted(place, worker)) => Ok((place, worker, Duration::ZERO)),
-                Ok(Entered::Queued(ticket, granted)) => {
-                    let waited = (arrived, queue_timeout);
-                    self.wait(client, waited, (ticket, granted)).await.map(|place| {
-                        let queued = clock::now().saturating_duration_since(arrived);
-                        (place, self.books().worker(place), queued)
-                    })
-                }
-                Err(refused) => Err(refused),
-            };
-            let place = place.map_err(|refused| self.count(refused))?;
-            if let Some(permit) = self.permit(place) {
-                return Ok(permit);
-            }
-        }
-    }
-
-    async fn wait(
-        &self,
-        client: &mut Client<'_>,
-        (arrived, queue_timeout): (Instant, Duration),
-        (ticket, mut granted): (Ticket, oneshot::Receiver<Place>),
-    ) -> Result<Place, NotAdmitted> {
-        let transport = &client.transport;
-        let outcome = client.deadline.run(arrived + queue_timeout, async {
-            tokio::select! {
-                biased;
-                place = &mut granted => place.map_err(|_dropped| NotAdmitted::PoolNotReady),
-                () = transport.closed_by_peer(&mut client.input, READ_AHEAD_BYTES) => {
-                    Err(NotAdmitted::ClientLeft)
-                }
-            }
-        });
-        let refused = match outcome.await {
-            Ok(Ok(place)) => return Ok(place),
-            Ok(Err(NotAdmitted::PoolNotReady)) => return Err(NotAdmitted::PoolNotReady),
-            Ok(Err(refused)) => refused,
-            Err(_elapsed) => NotAdmitted::QueueTimeout,
-        };
-        if self.books().admission.leave(ticket).is_some() {
-            return Err(refused);
-        }
-        // Its turn came at the same moment: the place is used, or given back.
-        match (granted.try_recv(), refused) {
-            (Ok(place), NotAdmitted::ClientLeft) => {
-                self.release_place(place);
-                Err(refused)
-            }
-            (Ok(place), _) => Ok(place),
-            (Err(_), _) => Err(NotAdmitted::PoolNotReady),
-        }
-    }
-
-    fn enter(&self, now: Instant) -> Result<Entered, NotAdmitted> {
-        let mut books = self.books();
-        if let Some(place) = books.admission.admit() {
-            books.timings.queue_wait.record(Duration::ZERO, now);
-            Self::note_fullness(&mut books);
-            return Ok(Entered::Admitted(place, books.worker(place)));
-        }
-        let (waiter, granted) = oneshot::channel();
-        match books.admission.arrive(waiter, now) {
-            Arrival::Admitted(place, _) => Ok(Entered::Admitted(place, books.worker(place))),
-            Arrival::Queued(ticket) => Ok(Entered::Queued(ticket, granted)),
-            Arrival::Shed(shed, _) => Err(shed.into()),
-        }
-    }
-
-    /// Claims the row of a place. `None` when somebody else holds it: then the place is lost until
-    /// its worker is replaced, which is better than two requests in one row.
-    fn permit(
-        self: &Arc<Self>,
-        (place, worker, queued): (Place, Option<Arc<Worker>>, Duration),
-    ) -> Option<Permit> {
-        let Some(worker) = worker else {
-            self.release_place(place);
-            return None;
-        };
-        let ticket = worker.segment.row(place.row).claim(self.incarnation);
-        let Some(ticket) = ticket else {
-            let (pool, slot, row) = (&self.name, worker.id.slot, place.row);
-            tracing::error!(%pool, slot, row, "row_held_by_another");
-            return None;
-        };
-        self.counters.add(Counter::RequestsTotal, 1);
-        if !queued.is_zero() {
-            self.counters.add(Counter::QueueWaitMsTotal, whole_ms(queued));
-        }
-        Some(Permit::new(Arc::clone(self), worker, place, ticket, queued))
     }
 
     /// Takes a place back that was not used, and passes it on to who waits longest.
@@ -341,11 +225,13 @@ impl Pool {
             self.counters.add(Counter::RunMsTotal, whole_ms(ran));
             books.timings.run.record(ran, now);
         }
-        if let Some(grant) = books.admission.release(place, now) {
-            books.timings.queue_wait.record(grant.waited, now);
-            Self::hand_over(&mut books, grant.place, grant.waiter, now);
+        let books = &mut *books;
+        if books.admission.queued() != 0 {
+            // Who holds the rows while others wait is looked at while he still does.
+            drop(books.blames.look(&books.admission, now));
         }
-        Self::note_fullness(&mut books);
+        books.admission.release(place, now);
+        Self::settle(books, now);
         let held = books.admission.held(place.worker);
         let worker = books.workers.iter().find(|worker| worker.number == place.worker);
         let is_over = |worker: &Worker| held <= worker.overdue() && worker.is_withdrawn();
@@ -354,12 +240,14 @@ impl Pool {
         }
     }
 
-    /// Wakes who was granted a place; if it left at this moment, the next in turn.
-    fn hand_over(books: &mut Books, place: Place, waiter: Waiter, now: Instant) {
-        let mut offer = waiter.send(place).err();
-        while let Some(refused) = offer {
-            let next = books.admission.release(refused, now);
-            offer = next.and_then(|grant| grant.waiter.send(grant.place).err());
+    /// Gives free places to those who wait for them.
+    fn settle(books: &mut Books, now: Instant) {
+        while let Some(grant) = books.admission.next_grant(now) {
+            match grant.waiter.send(grant.place) {
+                Ok(()) => books.timings.queue_wait.record(grant.waited, now),
+                // It left at this moment: the next in turn.
+                Err(refused) => drop(books.admission.release(refused, now)),
+            }
         }
         Self::note_fullness(books);
     }
@@ -379,17 +267,6 @@ impl Pool {
         }
     }
 
-    fn count(&self, refused: NotAdmitted) -> NotAdmitted {
-        let counter = match refused {
-            NotAdmitted::QueueFull => Counter::ShedQueueFull,
-            NotAdmitted::QueueTimeout => Counter::ShedQueueTimeout,
-            NotAdmitted::PoolNotReady => Counter::ShedPoolNotReady,
-            NotAdmitted::ClientLeft => Counter::Left,
-        };
-        self.counters.add(counter, 1);
-        refused
-    }
-
     /// The pool at this moment, for the status page.
     pub(crate) fn view(&self) -> PoolView {
         let now = clock::now();
@@ -404,6 +281,7 @@ impl Pool {
             last_exit: books.last_exit.clone(),
             queue_wait: books.timings.queue_wait.percentiles(now),
             run: books.timings.run.percentiles(now),
+            long_waits: books.blames.long_waits(),
         }
     }
 
@@ -424,11 +302,6 @@ impl Books {
     fn worker(&self, place: Place) -> Option<Arc<Worker>> {
         self.workers.iter().find(|known| known.number == place.worker).cloned()
     }
-}
-
-enum Entered {
-    Admitted(Place, Option<Arc<Worker>>),
-    Queued(Ticket, oneshot::Receiver<Place>),
 }
 
 fn whole_ms(duration: Duration) -> u64 {

@@ -274,7 +274,7 @@ impl Process {
         apply::resolve_all(&running.shared.tasks, &live, RESOLVE_WAIT).await;
         for (name, pool) in &live.config.pools {
             if let Some(target) = live.pools.get(name) {
-                target.pool.set_limits(pool.queue_length, pool.processes);
+                target.pool.set_limits(pool, &target.shares);
             }
         }
         ostler_supervisor::log::set_level(live.config.log.error.level);

@@ -53,6 +53,7 @@ reasons! {
     NoResources => "no-resources",
     RequestTimeout => "request-timeout",
     OriginTimeout => "origin-timeout",
+    PredictedWait => "predicted-wait",
 }
 
 // The server's counter page has so many places for reasons.

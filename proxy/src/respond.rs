@@ -3,6 +3,8 @@
 //! The body names no internal detail: the status, a sentence, and the request id that the log
 //! line has too.
 
+use std::time::Duration;
+
 use ostler_policy::http::RequestInvalid;
 use ostler_policy::http::answer::{ClientBody, ToClient, write_field, write_status_line};
 use ostler_policy::http::head::{RequestHead, Version};
@@ -100,11 +102,14 @@ pub(crate) fn verdict(error: &RequestError) -> Verdict {
         RequestError::NoFile => (404, "Not Found", Reason::NoFile),
         RequestError::Method(_) => (405, "Method Not Allowed", Reason::Method),
         RequestError::Range(_) => (416, "Range Not Satisfiable", Reason::Range),
-        RequestError::NotAdmitted(NotAdmitted::QueueFull) => {
+        RequestError::NotAdmitted(NotAdmitted::QueueFull(_)) => {
             (503, "Service Unavailable", Reason::QueueFull)
         }
-        RequestError::NotAdmitted(NotAdmitted::QueueTimeout) => {
+        RequestError::NotAdmitted(NotAdmitted::QueueTimeout(_)) => {
             (503, "Service Unavailable", Reason::QueueTimeout)
+        }
+        RequestError::NotAdmitted(NotAdmitted::PredictedWait(_)) => {
+            (503, "Service Unavailable", Reason::PredictedWait)
         }
         RequestError::NotAdmitted(NotAdmitted::PoolNotReady) => {
             (503, "Service Unavailable", Reason::PoolNotReady)
@@ -149,9 +154,21 @@ pub(crate) fn closes(error: &RequestError) -> bool {
     )
 }
 
-/// Seconds until a request that was shed may be tried again. A constant for the time being: what
-/// the queue predicts belongs here.
-const RETRY_AFTER_S: &[u8] = b"1";
+/// Seconds until a request that was shed may be tried again: whole ones, at least 1. Where the
+/// queue predicts nothing, that is a guess.
+fn retry_after_s(error: &RequestError) -> u64 {
+    let predicted = if let RequestError::NotAdmitted(
+        NotAdmitted::QueueFull(after)
+        | NotAdmitted::QueueTimeout(after)
+        | NotAdmitted::PredictedWait(after),
+    ) = error
+    {
+        *after
+    } else {
+        Duration::ZERO
+    };
+    predicted.saturating_add(Duration::from_nanos(999_999_999)).as_secs().max(1)
+}
 
 /// How an error is told.
 #[derive(Clone, Copy, Debug)]
@@ -188,7 +205,7 @@ pub(crate) fn write_error(out: &mut Vec<u8>, error: &RequestError, telling: &Tel
         write_field(out, b"content-range", format!("bytes */{size}").as_bytes());
     }
     if status == 503 {
-        write_field(out, b"retry-after", RETRY_AFTER_S);
+        write_field(out, b"retry-after", retry_after_s(error).to_string().as_bytes());
     }
     write_field(out, b"date", &clock::http_date());
     let version = telling.head.map_or(Version::Http11, |head| head.version());
@@ -237,12 +254,16 @@ mod tests {
 
     #[test]
     fn a_shed_request_is_told_when_to_come_back() {
-        let error = RequestError::NotAdmitted(NotAdmitted::QueueFull);
+        let shed = |after| NotAdmitted::PredictedWait(Duration::from_millis(after));
+        for (after, expected) in [(0, 1), (999, 1), (1_001, 2), (7_000, 7)] {
+            assert_eq!(retry_after_s(&RequestError::NotAdmitted(shed(after))), expected);
+        }
+        let error = RequestError::NotAdmitted(NotAdmitted::QueueFull(Duration::from_millis(1_500)));
         let telling = Telling { head: None, id: "42", shows_reason: true, closes: false };
         let mut out = Vec::new();
         write_error(&mut out, &error, &telling);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains("retry-after: 1\r\n"), "{text}");
+        assert!(text.contains("retry-after: 2\r\n"), "{text}");
         assert!(text.contains("x-ostler-reason: queue-full\r\n"), "{text}");
     }
 

@@ -15,7 +15,7 @@ use procfs::Current as _;
 
 use crate::clock;
 use crate::live::{LiveConfig, Origin};
-use crate::pool::{Pool, PoolView, Standing, WINDOW_S, Worker};
+use crate::pool::{LongWait, Pool, PoolView, Standing, WINDOW_S, Worker};
 use crate::process_figures::Figures;
 use crate::reason::Reason;
 use crate::shared::{Gauges, Phase, Shared};
@@ -163,6 +163,7 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
             predicted_wait: counters.get(PoolCounter::ShedPredictedWait),
             pool_not_ready: counters.get(PoolCounter::ShedPoolNotReady),
         },
+        blame: view.long_waits.iter().map(blame).collect(),
         left_total: counters.get(PoolCounter::Left),
         recycles_total: recycles(counters),
         recycles_pending: Vec::new(),
@@ -177,6 +178,21 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
 
 fn stuck(worker: &status::Worker) -> u64 {
     worker.threads.iter().filter(|thread| thread.stuck).count() as u64
+}
+
+fn blame(wait: &LongWait) -> status::Blame {
+    let routes = wait.blame.routes.iter().map(|blamed| status::Blamed {
+        route: blamed.route.to_string(),
+        count: blamed.count,
+        median_age_ms: whole_ms(blamed.median_age),
+    });
+    status::Blame {
+        at: moment(wait.at),
+        waited_ms: whole_ms(wait.waited),
+        held: wait.blame.held,
+        capacity: wait.blame.capacity,
+        routes: routes.collect(),
+    }
 }
 
 fn state(

@@ -22,8 +22,9 @@ pub use json::json;
 pub use metrics::prometheus;
 pub use moment::UnixTime;
 pub use snapshot::{
-    ByStatus, Cache, ClosedTotal, Connections, HeldRequest, LastExit, Machine, Moment, Origin,
-    OriginServer, PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Request,
-    Requests, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker, WorkerState,
+    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, HeldRequest, LastExit, Machine,
+    Moment, Origin, OriginServer, PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy,
+    Request, Requests, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
+    WorkerState,
 };
 pub use text::text;

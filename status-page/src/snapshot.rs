@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::moment::UnixTime;
 
 pub use pool::{
-    LastExit, PendingRecycle, Percentiles, Pool, PoolState, Request, ShedTotal, Thread,
-    ThreadState, Worker, WorkerState,
+    Blame, Blamed, LastExit, PendingRecycle, Percentiles, Pool, PoolState, Request, ShedTotal,
+    Thread, ThreadState, Worker, WorkerState,
 };
 
 pub use post_mortem::{HeldRequest, Moment, PostMortem, ThreadTrace};

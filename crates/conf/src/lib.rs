@@ -34,5 +34,5 @@ pub use model::{
 pub use reference::reference;
 pub use value::{
     AccessFormat, Allow, ByteSize, HostPattern, Level, Link, ListenAddress, LogPath, OriginHost,
-    Ready, ResponseBuffering, RoutePath, ServerUrl, Umask,
+    Ready, ResponseBuffering, RoutePath, ServerUrl, Share, Umask,
 };

@@ -27,8 +27,8 @@ pub(crate) enum Data {
     /// `None`: outside 64 bits.
     Integer(Option<i64>),
     Boolean(bool),
-    /// No key takes one, so the value itself is not kept.
-    Float,
+    /// As written, without underscores.
+    Float(String),
     /// No key takes one, so the value itself is not kept.
     Datetime,
     Array(Vec<Node>),
@@ -127,7 +127,7 @@ impl fmt::Display for Data {
             Self::Integer(Some(number)) => write!(formatter, "the number {number}"),
             Self::Integer(None) => write!(formatter, "a number outside 64 bits"),
             Self::Boolean(value) => write!(formatter, "{value}"),
-            Self::Float => write!(formatter, "a floating-point number"),
+            Self::Float(text) => write!(formatter, "the number {text}"),
             Self::Datetime => write!(formatter, "a date or time"),
             Self::Array(_) => write!(formatter, "an array"),
             Self::Table(_) => write!(formatter, "a table"),
@@ -166,7 +166,7 @@ impl TreeBuilder<'_> {
                 Data::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
             }
             DeValue::Boolean(value) => Data::Boolean(*value),
-            DeValue::Float(_) => Data::Float,
+            DeValue::Float(number) => Data::Float(number.as_str().to_owned()),
             DeValue::Datetime(_) => Data::Datetime,
             DeValue::Array(elements) => {
                 Data::Array(elements.iter().map(|element| self.node(path, element)).collect())

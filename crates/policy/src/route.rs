@@ -16,6 +16,8 @@ use crate::http::host::site_name;
 pub struct Route {
     /// The first host of its site, or `*` for a site without hosts.
     pub site: String,
+    /// Its place among all routes of the configuration, in the order written.
+    pub number: usize,
     /// What the operator wrote.
     pub config: RouteConfig,
 }
@@ -57,11 +59,17 @@ impl Routes {
     #[must_use]
     pub fn for_listener(config: &Config, listener: &str) -> Self {
         let mut routes = Self::default();
-        let served = |site: &&SiteConfig| {
+        let served = |site: &SiteConfig| {
             site.listeners.is_empty() || site.listeners.iter().any(|name| name == listener)
         };
-        for site in config.sites.iter().filter(served) {
-            let paths = Arc::new(PathTable::new(site));
+        let mut routes_before: usize = 0;
+        for site in &config.sites {
+            let first = routes_before;
+            routes_before = routes_before.saturating_add(site.routes.len());
+            if !served(site) {
+                continue;
+            }
+            let paths = Arc::new(PathTable::new(site, first));
             if site.hosts.is_empty() {
                 routes.fallback = Some(Arc::clone(&paths));
             }
@@ -103,11 +111,18 @@ impl Routes {
     }
 }
 
+/// What a site is called: its first host, or `*` where it has none.
+#[must_use]
+pub fn site_label(site: &SiteConfig) -> String {
+    site.hosts.first().map_or_else(|| "*".to_owned(), ToString::to_string)
+}
+
 impl PathTable {
-    fn new(site: &SiteConfig) -> Self {
-        let name = site.hosts.first().map_or_else(|| "*".to_owned(), ToString::to_string);
+    /// The table of a site whose first route has this number.
+    fn new(site: &SiteConfig, first: usize) -> Self {
+        let name = site_label(site);
         let mut table = Self::default();
-        for config in &site.routes {
+        for (number, config) in (first..).zip(&site.routes) {
             let (paths, path) = match &config.path {
                 RoutePath::Exact(path) => (&mut table.exact, path),
                 RoutePath::Prefix(path) => (&mut table.prefixes, path),
@@ -115,7 +130,7 @@ impl PathTable {
             if matches!(config.path, RoutePath::Prefix(_)) {
                 table.longest = table.longest.max(path.len());
             }
-            let route = Route { site: name.clone(), config: config.clone() };
+            let route = Route { site: name.clone(), number, config: config.clone() };
             paths.entry(path.clone().into_bytes()).or_default().push(Arc::new(route));
         }
         table

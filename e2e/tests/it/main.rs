@@ -18,6 +18,7 @@ mod life;
 mod metrics;
 mod operators;
 mod origins;
+mod overload;
 mod reliability;
 mod reload;
 mod retries;

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ostler_policy::admission::RouteId;
 use ostler_policy::http::forward::{Forward, write_request};
 use ostler_policy::route::Route;
 use ostler_segment::Summary;
@@ -18,7 +19,7 @@ use crate::entry::Entry;
 use crate::exchange::ExchangeError;
 use crate::link::{NotTaken, Running};
 use crate::live::PoolTarget;
-use crate::pool::{Patience, Worker};
+use crate::pool::{Patience, Wait, Worker};
 use crate::reason::Reason;
 use crate::relay::RelayError;
 use crate::respond::{self, RequestError};
@@ -37,7 +38,9 @@ pub(super) async fn answer(
     (route, target): (&Route, &PoolTarget),
 ) -> Result<Ending, RequestError> {
     entry.pool.clone_from(&target.pool.name);
-    target.pool.shed_early().map_err(RequestError::NotAdmitted)?;
+    let id = request.live.route_id(route);
+    // The time of its head will do: what is predicted is not so exact.
+    target.pool.shed_early(id, entry.started).map_err(RequestError::NotAdmitted)?;
     let (limits, spool) = (&request.live.config.limits, &request.live.spool);
     let collected = if route.config.request_buffering {
         let in_memory = usize::try_from(limits.body_in_memory.0).unwrap_or(usize::MAX);
@@ -53,7 +56,7 @@ pub(super) async fn answer(
     let mut tries_left = TRIES;
     loop {
         tries_left -= 1;
-        let mut running = hand_over(client, request, entry, target).await?;
+        let mut running = hand_over(client, request, entry, (id, target)).await?;
         let begun = clock::now();
         let deadline = route.config.request_timeout.map(|limit| begun + limit);
         running.permit.patience = deadline.zip(target.stuck_grace).map(Patience::new);
@@ -97,12 +100,13 @@ async fn hand_over(
     client: &mut Client<'_>,
     request: &Request<'_>,
     entry: &mut Entry,
-    target: &PoolTarget,
+    (route, target): (RouteId, &PoolTarget),
 ) -> Result<Running, RequestError> {
     let mut failure = io::Error::from(io::ErrorKind::NotConnected);
     for _ in 0..TRIES {
         let arrived = clock::now();
-        let admitted = target.pool.admit(client, arrived, target.queue_timeout).await;
+        let wait = Wait { route, arrived, queue_timeout: target.queue_timeout };
+        let admitted = target.pool.admit(client, entry, wait).await;
         let mut permit = admitted.map_err(|refused| {
             let waited = clock::now().saturating_duration_since(arrived);
             entry.queued = entry.queued.saturating_add(waited);

@@ -2,7 +2,8 @@
 
 use crate::scoreboard::{is_vacant, listed};
 use crate::snapshot::{
-    HeldRequest, Pool, PoolState, PostMortem, Snapshot, Thread, ThreadState, Worker, WorkerState,
+    Blame, HeldRequest, Pool, PoolState, PostMortem, Snapshot, Thread, ThreadState, Worker,
+    WorkerState,
 };
 use crate::units::{bytes, count, duration, milliseconds, seconds};
 
@@ -101,6 +102,9 @@ fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
     let times = spread(run.p50, run.p99, run.max);
     fact(page, &format!("Time in the application, last {window} s"), &times);
     fact(page, "Shed", &numbers(pool.shed_total.entries()));
+    for blame in &pool.blame {
+        fact(page, "Long wait", &long_wait(blame, &duration(snapshot.taken().ms_since(blame.at))));
+    }
     fact(page, "Left the queue", &count(pool.left_total));
     let recycles = pool.recycles_total.iter().map(|(reason, total)| (reason.as_str(), *total));
     fact(page, "Workers replaced", &numbers(recycles));
@@ -138,6 +142,23 @@ fn held(request: &HeldRequest) -> String {
     let place = request.thread.as_ref().and_then(|thread| thread.wait_channel.as_ref());
     let place = place.map_or_else(String::new, |place| format!(" in {place}"));
     format!("{method} {target} for {} ({client}, id {id}){place}", duration(request.age_ms))
+}
+
+/// As in `waited 840 ms; 9 of 10 threads held: 7 × /report/export (median age 6 s); 3 s ago`.
+fn long_wait(blame: &Blame, ago: &str) -> String {
+    let routes: Vec<String> = blame
+        .routes
+        .iter()
+        .map(|route| {
+            let (count, name, age) = (route.count, &route.route, duration(route.median_age_ms));
+            format!("{count} × {name} (median age {age})")
+        })
+        .collect();
+    let (waited, routes) = (duration(blame.waited_ms), routes.join(", "));
+    format!(
+        "waited {waited}; {} of {} threads held: {routes}; {ago} ago",
+        blame.held, blame.capacity
+    )
 }
 
 fn fact(page: &mut Markup, name: &str, value: &str) {

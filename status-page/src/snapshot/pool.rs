@@ -44,6 +44,8 @@ pub struct Pool {
     pub run_ms: Percentiles,
     /// Requests shed, by reason.
     pub shed_total: ShedTotal,
+    /// The last waits that were long, the latest first, and who held the rows meanwhile.
+    pub blame: Vec<Blame>,
     /// Requests whose client left while they waited.
     pub left_total: u64,
     /// Workers replaced, by reason.
@@ -144,6 +146,32 @@ impl ShedTotal {
     pub(crate) fn sum(&self) -> u64 {
         self.entries().into_iter().map(|(_, number)| number).sum()
     }
+}
+
+/// A wait that was long, and who held the rows meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Blame {
+    /// When it ended.
+    pub at: UnixTime,
+    /// How long it was.
+    pub waited_ms: u64,
+    /// Rows that were held.
+    pub held: u32,
+    /// Rows that there were.
+    pub capacity: u32,
+    /// The routes that held most of them.
+    pub routes: Vec<Blamed>,
+}
+
+/// What one route held.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Blamed {
+    /// Its site, if that has a host, and its path.
+    pub route: String,
+    /// Rows it held.
+    pub count: u32,
+    /// Half of them had been held no longer.
+    pub median_age_ms: u64,
 }
 
 /// A worker that is to be replaced.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ostler_status::{
-    ByStatus, ClosedTotal, Connections, HeldRequest, LastExit, Machine, Moment, Origin,
-    OriginServer, PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Request,
+    Blame, Blamed, ByStatus, ClosedTotal, Connections, HeldRequest, LastExit, Machine, Moment,
+    Origin, OriginServer, PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Request,
     Requests, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, UnixTime, Worker,
     WorkerState,
 };
@@ -101,6 +101,22 @@ fn requests() -> Requests {
     }
 }
 
+/// A wait behind two routes, one of them named to be taken for markup.
+fn blame() -> Blame {
+    let blamed = |route: &str, count, median_age_ms| Blamed {
+        route: route.to_owned(),
+        count,
+        median_age_ms,
+    };
+    Blame {
+        at: UnixTime::from_ms(START_MS + 12_340_000),
+        waited_ms: 840,
+        held: 5,
+        capacity: 6,
+        routes: vec![blamed("/report/<all>", 4, 6_000), blamed("www.example.com/", 1, 40)],
+    }
+}
+
 /// Full, with a queue, a stuck row, and a worker that drains while its successor serves.
 fn web() -> Pool {
     let busy = [
@@ -131,6 +147,7 @@ fn web() -> Pool {
         queue_wait_ms: Percentiles { p50: 0.0, p99: 940.0, max: 1_250.0 },
         run_ms: Percentiles { p50: 0.42, p99: 312.0, max: 83_400.0 },
         shed_total: ShedTotal { queue_full: 400, queue_timeout: 12, ..ShedTotal::default() },
+        blame: vec![blame()],
         left_total: 7,
         recycles_total: BTreeMap::from([("exit".to_owned(), 1), ("config".to_owned(), 2)]),
         recycles_pending: vec![PendingRecycle { slot: 0, reason: "operator".to_owned() }],

@@ -8,7 +8,7 @@ use super::OriginKind;
 use crate::decode::Decoder;
 use crate::table::{Key, Section, Table, config_table};
 use crate::tree::{Data, Node, TableNode};
-use crate::value::{ByteSize, DAY, HostPattern, ResponseBuffering, RoutePath};
+use crate::value::{ByteSize, DAY, HostPattern, ResponseBuffering, RoutePath, Share};
 
 config_table! {
     /// Hosts and their routes. Replaces `VirtualHost` of httpd.
@@ -38,6 +38,8 @@ pub struct RouteConfig {
     pub body_size: ByteSize,
     /// From the hand-over to a worker to the head of its response; `None`: no limit, or no pool.
     pub request_timeout: Option<Duration>,
+    /// The most of the pool's rows that its requests may hold; `None`: all, or no pool.
+    pub max_share: Option<Share>,
     /// Networks whose clients are answered; empty: all.
     pub allow: Vec<IpNet>,
     /// Whether the whole body of a request is received before a thread is taken.
@@ -98,6 +100,10 @@ config_table! {
             "the pool's request-timeout",
             pool_timeout(pool.as_deref(), decoder)
         ) in None..=Some(DAY),
+        /// The share of the pool's capacity at this moment that requests of this route may hold,
+        /// rounded down, at least one thread. Those beyond wait, and others pass them by; they may
+        /// fill the same share of the queue. None: all of it.
+        pub max_share: Option<Share> = optional,
         /// Networks whose clients are answered; others get 403. None: all.
         pub allow: Vec<IpNet> = default([]),
         /// Whether the whole body of a request is received before a thread is taken. Without, the
@@ -138,6 +144,7 @@ impl Table for RouteConfig {
             status,
             body_size,
             request_timeout,
+            max_share,
             allow,
             request_buffering,
             response_buffering,
@@ -154,6 +161,7 @@ impl Table for RouteConfig {
             action,
             body_size,
             request_timeout,
+            max_share,
             allow,
             request_buffering,
             response_buffering,
@@ -171,6 +179,7 @@ impl Table for RouteConfig {
             status: 302,
             body_size: self.body_size,
             request_timeout: self.request_timeout,
+            max_share: self.max_share,
             allow: self.allow.clone(),
             request_buffering: self.request_buffering,
             response_buffering: self.response_buffering,
@@ -201,7 +210,8 @@ const ACTIONS: [(&str, &[&str]); 3] =
     [("pool", POOL_KEYS), ("origin", &["strip-prefix"]), ("redirect", &["status"])];
 
 /// The keys that only a route with a pool has.
-const POOL_KEYS: &[&str] = &["request-timeout", "request-buffering", "response-buffering"];
+const POOL_KEYS: &[&str] =
+    &["request-timeout", "max-share", "request-buffering", "response-buffering"];
 
 fn check_route(route: RouteTable, table: &TableNode, decoder: &mut Decoder<'_>) -> RouteTable {
     check_actions(table, decoder);

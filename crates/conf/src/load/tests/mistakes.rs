@@ -85,7 +85,7 @@ fn values_have_their_type_and_their_range() {
     );
     check(
         "[server]\nthreads = 1.5",
-        "2:11: `threads`: expected a whole number, found a floating-point number",
+        "2:11: `threads`: expected a whole number, found the number 1.5",
     );
     check(
         "[server]\nlisten-backlog = 99999999999999999999",
@@ -231,6 +231,14 @@ fn a_route_has_one_action_and_refers_to_what_exists() {
         &route("origin = 'cdn'\nrequest-timeout = '1s'"),
         "9:1: `request-timeout` is for a route with `pool`",
     );
+    check(&route("origin = 'cdn'\nmax-share = 0.5"), "9:1: `max-share` is for a route with `pool`");
+    for share in ["0.0", "1.5", "50"] {
+        let message = format!(
+            "9:13: `max-share`: expected a share such as 0.5, more than 0 and at most 1; \
+             found the number {share}"
+        );
+        check(&route(&format!("pool = 'web'\nmax-share = {share}")), &message);
+    }
     check(
         &route("pool = 'web'\nstrip-prefix = true"),
         "9:1: `strip-prefix` is for a route with `origin`",
