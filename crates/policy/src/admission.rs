@@ -72,6 +72,14 @@ struct Worker {
     free: Vec<u32>,
     /// Rows with one.
     busy: u32,
+    /// Rows that another proxy holds, or has left a handler running in.
+    held: u32,
+}
+
+impl Worker {
+    fn is_idle(&self) -> bool {
+        self.busy == 0 && self.held == 0
+    }
 }
 
 #[derive(Debug)]
@@ -119,7 +127,7 @@ impl<W> Admission<W> {
         // Row 0 is given out first.
         let free = (0..rows).rev().collect();
         self.had_worker = true;
-        self.workers.push(Worker { id, standing: Standing::Starting, free, busy: 0 });
+        self.workers.push(Worker { id, standing: Standing::Starting, free, busy: 0, held: 0 });
     }
 
     /// Lets a worker's rows be permits from here on. Grants them to those who wait.
@@ -139,7 +147,7 @@ impl<W> Admission<W> {
     pub fn withdraw(&mut self, id: u64) -> bool {
         self.worker(id).is_none_or(|worker| {
             worker.standing = Standing::Withdrawn;
-            worker.busy == 0
+            worker.is_idle()
         })
     }
 
@@ -219,6 +227,10 @@ impl<W> Admission<W> {
         debug_assert!(0 < worker.busy, "a permit that is released was held");
         worker.busy = worker.busy.saturating_sub(1);
         worker.free.push(place.row);
+        self.pass_on(now)
+    }
+
+    fn pass_on(&mut self, now: Instant) -> Option<Grant<W>> {
         if self.queue.is_empty() {
             return None;
         }
@@ -226,16 +238,49 @@ impl<W> Admission<W> {
         self.grant(place, now)
     }
 
-    /// Whether no permit of a worker is held: it may be ended.
-    #[must_use]
-    pub fn is_idle(&self, id: u64) -> bool {
-        self.workers.iter().find(|worker| worker.id == id).is_none_or(|worker| worker.busy == 0)
+    /// Notes that somebody else has a place, which was free here or had been given out here: no
+    /// permit until [`Admission::give_back`].
+    pub fn hold_back(&mut self, place: Place) {
+        let Some(worker) = self.worker(place.worker) else { return };
+        if let Some(at) = worker.free.iter().position(|&row| row == place.row) {
+            worker.free.remove(at);
+        } else {
+            debug_assert!(0 < worker.busy, "a place is free, or given out, or held back");
+            worker.busy = worker.busy.saturating_sub(1);
+        }
+        worker.held = worker.held.saturating_add(1);
     }
 
-    /// Permits that are held.
+    /// Takes a place that was held back into use, and passes it on to who waits longest.
+    pub fn give_back(&mut self, place: Place, now: Instant) -> Option<Grant<W>> {
+        let worker = self.worker(place.worker)?;
+        debug_assert!(0 < worker.held, "a place that is given back was held back");
+        worker.held = worker.held.saturating_sub(1);
+        worker.free.push(place.row);
+        self.pass_on(now)
+    }
+
+    /// A request whose turn had come lost its place to somebody else: it gets another one, or
+    /// waits again where it waited before, with the ticket it had.
+    pub fn resume(&mut self, ticket: Ticket, since: Instant, waiter: W) -> Option<(Place, W)> {
+        if let Some(place) = self.take_place() {
+            return Some((place, waiter));
+        }
+        let at = self.queue.partition_point(|waiting| waiting.ticket < ticket);
+        self.queue.insert(at, Waiting { ticket, since, waiter });
+        None
+    }
+
+    /// Whether nothing runs in a worker, as far as is known: it may be ended.
+    #[must_use]
+    pub fn is_idle(&self, id: u64) -> bool {
+        self.workers.iter().find(|worker| worker.id == id).is_none_or(Worker::is_idle)
+    }
+
+    /// Places that are not free.
     #[must_use]
     pub fn busy(&self) -> u32 {
-        self.workers.iter().map(|worker| worker.busy).sum()
+        self.workers.iter().map(|worker| worker.busy.saturating_add(worker.held)).sum()
     }
 
     /// Requests that wait.
@@ -370,6 +415,39 @@ mod tests {
         assert!(pool.release(place, now()).is_none());
         assert!(pool.is_idle(place.worker));
         assert_eq!(pool.release(other, now()).unwrap().place.worker, other.worker);
+    }
+
+    #[test]
+    fn a_place_that_another_proxy_holds_is_no_permit_until_it_is_given_back() {
+        let mut pool = pool(1, 2, 5);
+        let held = Place { worker: 0, row: 0 };
+        pool.hold_back(held);
+        let place = admitted(pool.arrive(0, now()));
+        assert_eq!((place.row, pool.busy()), (1, 2));
+        queued(pool.arrive(1, now()));
+        assert!(!pool.withdraw(0) && !pool.is_idle(0));
+        assert!(pool.release(place, now()).is_none(), "it is withdrawn");
+        assert!(!pool.is_idle(0), "a handler of the other proxy runs");
+        assert!(pool.give_back(held, now()).is_none());
+        assert!(pool.is_idle(0));
+    }
+
+    #[test]
+    fn who_lost_the_place_it_was_given_keeps_its_turn() {
+        let mut pool = pool(1, 2, 1);
+        let (lost, other) = (admitted(pool.arrive(0, now())), admitted(pool.arrive(0, now())));
+        let ticket = queued(pool.arrive(1, now()));
+        let grant = pool.release(other, now()).unwrap();
+        queued(pool.arrive(2, now()));
+        pool.hold_back(grant.place);
+        assert!(pool.resume(ticket, now(), grant.waiter).is_none(), "nothing else is free");
+        assert_eq!(pool.queued(), 2, "also beyond the length of the queue");
+        let grant = pool.give_back(other, now()).unwrap();
+        assert_eq!(grant.waiter, 1, "before who came later");
+        pool.hold_back(grant.place);
+        assert!(pool.resume(ticket, now(), 1).is_none());
+        assert_eq!(pool.leave(ticket), Some(1), "and may leave as before");
+        assert_eq!(pool.release(lost, now()).unwrap().waiter, 2);
     }
 
     #[test]
