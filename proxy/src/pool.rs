@@ -4,6 +4,7 @@
 //! wakes who was granted a place, and keeps the books. A pool outlives configurations: a reload
 //! changes its limits and its workers, not its queue.
 
+mod held;
 mod permit;
 mod timings;
 mod worker;
@@ -24,14 +25,16 @@ pub(crate) use worker::{Standing, Worker};
 
 use crate::clock;
 use crate::connection::Client;
+use crate::proxies::Proxies;
+use held::Held;
 
 /// One pool.
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) name: String,
     pub(crate) counters: CounterPage,
-    /// Which proxy process of this supervisor we are: marks the rows we claim.
-    incarnation: u32,
+    /// This process, which marks the rows it claims, and the others.
+    proxies: Arc<Proxies>,
     next_worker: AtomicU64,
     books: Mutex<Books>,
 }
@@ -41,6 +44,9 @@ pub(crate) struct Pool {
 struct Books {
     admission: Admission<Waiter>,
     workers: Vec<Arc<Worker>>,
+    held: Vec<Held>,
+    /// Whether somebody looks at what is held.
+    is_looking: bool,
     timings: Timings,
     /// Since when every permit is held.
     full_since: Option<Duration>,
@@ -96,10 +102,12 @@ const READ_AHEAD_BYTES: usize = 16 * 1024;
 
 impl Pool {
     /// A pool without workers. Its queue length comes with the first configuration.
-    pub(crate) fn new(name: String, counters: CounterPage, incarnation: u32) -> Self {
+    pub(crate) fn new(name: String, counters: CounterPage, proxies: Arc<Proxies>) -> Self {
         let books = Books {
             admission: Admission::new(0),
             workers: Vec::new(),
+            held: Vec::new(),
+            is_looking: false,
             timings: Timings::new(clock::now()),
             full_since: None,
             degraded_since: None,
@@ -107,7 +115,7 @@ impl Pool {
             last_exit: None,
         };
         let (next_worker, books) = (AtomicU64::new(1), Mutex::new(books));
-        Self { name, counters, incarnation, next_worker, books }
+        Self { name, counters, proxies, next_worker, books }
     }
 
     /// Changes how many requests may wait, and how many workers make the pool whole.
@@ -123,10 +131,13 @@ impl Pool {
     }
 
     /// Makes a worker known that is starting.
-    pub(crate) fn add_worker(&self, worker: Arc<Worker>) {
-        let mut books = self.books();
-        books.admission.add_worker(worker.number, worker.segment.rows());
-        books.workers.push(worker);
+    pub(crate) fn add_worker(self: &Arc<Self>, worker: &Arc<Worker>) {
+        {
+            let mut books = self.books();
+            books.admission.add_worker(worker.number, worker.segment.rows());
+            books.workers.push(Arc::clone(worker));
+        }
+        self.hold_claimed(worker);
     }
 
     /// Lets a worker be given requests from here on.
@@ -190,6 +201,7 @@ impl Pool {
         // Dropping the waiters tells them that nobody is left to serve them.
         drop(books.admission.remove_worker(worker.number));
         books.workers.retain(|known| known.number != worker.number);
+        books.held.retain(|held| held.worker.number != worker.number);
         worker.idle.notify_one();
     }
 
@@ -222,10 +234,13 @@ impl Pool {
         arrived: Instant,
         queue_timeout: Duration,
     ) -> Result<Permit, NotAdmitted> {
+        let mut entered = self.enter(arrived);
         loop {
-            let place = match self.enter(arrived) {
+            let mut turn = None;
+            let place = match entered {
                 Ok(Entered::Admitted(place, worker)) => Ok((place, worker, Duration::ZERO)),
                 Ok(Entered::Queued(ticket, granted)) => {
+                    turn = Some(ticket);
                     let waited = (arrived, queue_timeout);
                     self.wait(client, waited, (ticket, granted)).await.map(|place| {
                         let queued = clock::now().saturating_duration_since(arrived);
@@ -238,6 +253,10 @@ impl Pool {
             if let Some(permit) = self.permit(place) {
                 return Ok(permit);
             }
+            entered = match turn {
+                Some(ticket) => Ok(self.resume(ticket, arrived)),
+                None => self.enter(arrived),
+            };
         }
     }
 
@@ -292,8 +311,17 @@ impl Pool {
         }
     }
 
-    /// Claims the row of a place. `None` when somebody else holds it: then the place is lost until
-    /// its worker is replaced, which is better than two requests in one row.
+    /// Another place, or another wait, for a request whose turn had come.
+    fn resume(&self, ticket: Ticket, arrived: Instant) -> Entered {
+        let mut books = self.books();
+        let (waiter, granted) = oneshot::channel();
+        match books.admission.resume(ticket, arrived, waiter) {
+            Some((place, _)) => Entered::Admitted(place, books.worker(place)),
+            None => Entered::Queued(ticket, granted),
+        }
+    }
+
+    /// Claims the row of a place. `None` when another proxy holds it: then the place is held back.
     fn permit(
         self: &Arc<Self>,
         (place, worker, queued): (Place, Option<Arc<Worker>>, Duration),
@@ -302,10 +330,9 @@ impl Pool {
             self.release_place(place);
             return None;
         };
-        let ticket = worker.segment.row(place.row).claim(self.incarnation);
+        let ticket = worker.segment.row(place.row).claim(self.proxies.own);
         let Some(ticket) = ticket else {
-            let (pool, slot, row) = (&self.name, worker.id.slot, place.row);
-            tracing::error!(%pool, slot, row, "row_held_by_another");
+            self.hold_back(&worker, place.row);
             return None;
         };
         self.counters.add(Counter::RequestsTotal, 1);

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,6 +30,7 @@ use crate::live::{BuildError, Known, LiveConfig};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
 use crate::pool::{Pool, Standing, Worker};
+use crate::proxies::Proxies;
 use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
 use crate::tasks::Tasks;
 
@@ -110,6 +112,7 @@ struct Process {
     counters: Option<CounterPage>,
     access_log: Option<OwnedFd>,
     known: Known,
+    proxies: Arc<Proxies>,
     sockets: ListenerSockets,
     is_draining: bool,
 }
@@ -147,6 +150,7 @@ impl Process {
             counters: Some(counters),
             access_log: None,
             known: Known::default(),
+            proxies: Arc::new(Proxies::new(incarnation)),
             sockets: ListenerSockets::default(),
             is_draining: false,
         })
@@ -162,7 +166,7 @@ impl Process {
             ToProxy::AccessLog => self.set_access_log(only(descriptors)?),
             ToProxy::Pool { name } => {
                 let counters = CounterPage::map(only(descriptors)?.as_fd())?;
-                let pool = Pool::new(name.clone(), counters, self.supervisor.incarnation);
+                let pool = Pool::new(name.clone(), counters, Arc::clone(&self.proxies));
                 self.known.pools.entry(name).or_insert_with(|| Arc::new(pool));
             }
             ToProxy::OriginServer { origin, url } => {
@@ -193,6 +197,7 @@ impl Process {
             }
             ToProxy::WorkerWithdraw { id } => self.withdraw(id),
             ToProxy::WorkerExited { id, exit } => self.lose_worker(&id, exit),
+            ToProxy::Proxies { living, newest } => self.note_proxies(living, newest),
             ToProxy::Sync => {
                 self.channel.send(&FromProxy::Synced, &[]).await.map_err(ProcessError::Channel)?;
             }
@@ -200,6 +205,15 @@ impl Process {
             ToProxy::Drain => self.drain(),
         }
         Ok(())
+    }
+
+    /// Notes which proxy processes live. Lanes of the others are taken back at once, and their
+    /// rows by who looks at what is held.
+    fn note_proxies(&self, living: Vec<u32>, newest: u32) {
+        self.proxies.note(living, newest);
+        for worker in self.known.pools.values().flat_map(|pool| pool.view().workers) {
+            worker.segment.free_lanes(|incarnation| self.proxies.is_dead(incarnation));
+        }
     }
 
     fn set_access_log(&mut self, file: OwnedFd) {
@@ -291,6 +305,7 @@ impl Process {
             complaints: Complaints::new(),
             supervisor: self.supervisor,
             config_error: ArcSwap::default(),
+            is_replaced: AtomicBool::new(false),
         });
         let start = |number: usize, name: String| {
             EventLoop::start(Arc::clone(&shared), number, &name).map_err(ProcessError::Start)
@@ -318,13 +333,14 @@ impl Process {
         }
         let segment = descriptors.remove(0);
         let segment = Arc::new(Segment::map(segment.as_fd(), Access::Write)?);
+        segment.free_lanes(|incarnation| self.proxies.is_dead(incarnation));
         let incarnation = self.supervisor.incarnation;
         let ring = Ring::new(&segment, Owner { incarnation, pid: std::process::id() }, descriptors);
         let number = pool.next_worker_number();
         let worker = Worker::new((id, number, pid), socket, (segment, ring), clock::now());
         let worker = Arc::new(worker);
         death::watch(&worker);
-        pool.add_worker(worker);
+        pool.add_worker(&worker);
         Ok(())
     }
 
@@ -411,6 +427,7 @@ impl Process {
     fn drain(&mut self) {
         self.is_draining = true;
         if let Some(running) = &self.running {
+            running.shared.is_replaced.store(self.proxies.has_successor(), Ordering::Relaxed);
             running.applied.close_clients();
             running.shared.phase.send_replace(Phase::Draining);
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::iter;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -56,6 +55,8 @@ pub(crate) struct WorkerProcess {
     pub(crate) socket: PathBuf,
     /// Why it is being killed, where it is.
     pub(crate) fault: Option<String>,
+    /// What every proxy gets of it.
+    pub(crate) ring: Ring,
     notify: PathBuf,
     readiness: AbortHandle,
     end: oneshot::Sender<End>,
@@ -79,12 +80,12 @@ pub(crate) struct Model<'a> {
 }
 
 impl WorkerProcess {
-    /// Starts a worker. Returns it and what the proxy gets of it: see [`Ring`].
+    /// Starts a worker.
     pub(crate) fn start(
         id: WorkerId,
         model: &Model<'_>,
         machinery: &mut Machinery,
-    ) -> Result<(Self, Vec<OwnedFd>), StartWorkerError> {
+    ) -> Result<Self, StartWorkerError> {
         let config = model.config;
         let (ring, ours) = Ring::create(&id, config, machinery.event_loops)?;
         let socket = machinery.runtime_dir.worker_socket(&id);
@@ -109,7 +110,7 @@ impl WorkerProcess {
         let (end, ended) = oneshot::channel();
         let witness = Witness { id: id.clone(), pid, set: model.set, events };
         machinery.tasks.spawn(witness.watch(child, ended));
-        Ok((Self { id, pid, socket, fault: None, notify, readiness, end }, ring.into_descriptors()))
+        Ok(Self { id, pid, socket, fault: None, ring, notify, readiness, end })
     }
 
     /// Cleans up after the process, which was reaped.
@@ -269,7 +270,7 @@ mod tests {
             ("NOTIFY_SOCKET", "/run/notify"),
             ("OSTLER_CONCURRENCY", "3"),
             ("OSTLER_GENERATION", "5"),
-            ("OSTLER_LINK", "4,5,6"),
+            ("OSTLER_LINK", "4,5,6,7"),
             ("OSTLER_POOL", "web"),
             ("OSTLER_SLOT", "2"),
             ("OSTLER_THREADS", "3"),
