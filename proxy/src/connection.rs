@@ -240,7 +240,7 @@ async fn park(
     let closed = async {
         connection.listener.closed().await;
         if shared.is_replaced.load(Ordering::Relaxed) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     let cause = tokio::select! {

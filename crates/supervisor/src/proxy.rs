@@ -235,15 +235,11 @@ impl Proxy {
     /// Tells the processes something, each what concerns it. One that starts is told everything
     /// anyway.
     pub(crate) fn tell(&mut self, message: ToProxy, descriptors: Vec<OwnedFd>) {
-        match &message {
-            ToProxy::WorkerExited { id, .. } => {
-                self.withdrawing.remove(id);
-            }
-            ToProxy::WorkerWithdraw { id } => {
-                let told: Vec<u32> = self.told(&message).map(|one| one.incarnation).collect();
-                self.withdrawing.entry(id.clone()).or_default().extend(told);
-            }
-            _ => {}
+        if let ToProxy::WorkerExited { id, .. } = &message {
+            self.withdrawing.remove(id);
+        } else if let ToProxy::WorkerWithdraw { id } = &message {
+            let told: Vec<u32> = self.told(&message).map(|one| one.incarnation).collect();
+            self.withdrawing.entry(id.clone()).or_default().extend(told);
         }
         let mut told: Vec<&Process> = self.told(&message).collect();
         let Some(last) = told.pop() else { return };

@@ -274,12 +274,13 @@ impl WorkerSet {
     /// Whether its workers can go on when the proxy has died: those that may have requests show
     /// in their segments which of them run.
     pub(crate) fn survives_proxy(&self) -> bool {
-        self.slots.iter().filter_map(|slot| Some((slot, slot.process.as_ref()?))).all(
-            |(slot, process)| match slot.life.state() {
-                WorkerState::Ready { .. } | WorkerState::Draining { .. } => process.ring.is_used(),
-                _ => true,
-            },
-        )
+        let may_have_requests = |slot: &&Slot| {
+            let state = slot.life.state();
+            matches!(state, WorkerState::Ready { .. } | WorkerState::Draining { .. })
+        };
+        let mut processes =
+            self.slots.iter().filter(may_have_requests).filter_map(|slot| slot.process.as_ref());
+        processes.all(|process| process.ring.is_used())
     }
 
     /// A deadline passed, and the process is to be killed.

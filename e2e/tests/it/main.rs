@@ -17,6 +17,7 @@ mod metrics;
 mod operators;
 mod origins;
 mod reload;
+mod replacement;
 mod retries;
 mod ring;
 mod serving;
