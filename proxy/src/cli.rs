@@ -74,6 +74,14 @@ pub(crate) enum Ask {
         #[arg(long)]
         force: bool,
     },
+    /// Replaces the proxy process without losing a request; returns when the old one has ended
+    Recycle {
+        #[command(flatten)]
+        target: Target,
+        /// Replace the proxy process
+        #[arg(long, required = true)]
+        proxy: bool,
+    },
     /// Finishes the requests that were accepted, then ends; returns when it has
     Stop {
         #[command(flatten)]

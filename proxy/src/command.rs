@@ -28,6 +28,9 @@ pub(crate) fn run(ask: Ask) -> ExitCode {
         Ask::Reload { target, force } => {
             with_socket(&target, |socket| control_client::reload(socket, force)).into()
         }
+        Ask::Recycle { target, proxy: _ } => {
+            with_socket(&target, control_client::recycle_proxy).into()
+        }
         Ask::Stop { target, now } => {
             with_socket(&target, |socket| control_client::stop(socket, now)).into()
         }

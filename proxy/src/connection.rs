@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ostler_conf::KeepaliveConfig;
@@ -31,6 +32,9 @@ use crate::transport::Transport;
 /// send another at once do so within it; 10,000 idle connections must not hold theirs.
 const HOT_WAIT: Duration = Duration::from_millis(25);
 const READ_BYTES: usize = 4 * 1024;
+/// How long an idle connection stays open after another proxy process has taken over: a client
+/// that sends within it is told to close, instead of meeting a closed connection half-way.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// What is read and dropped before a connection with an unread body closes: long enough for the
 /// client to read the answer instead of a reset (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -295,7 +299,16 @@ async fn park(
             return std::future::pending().await;
         }
         // An error means that the process ends.
-        shared.phase.subscribe().wait_for(|&phase| phase == Phase::Draining).await.is_ok()
+        drop(shared.phase.subscribe().wait_for(|&phase| phase == Phase::Draining).await);
+        if shared.is_replaced.load(Ordering::Relaxed) {
+            tokio::time::sleep(FAREWELL).await;
+        }
+    };
+    let closed = async {
+        connection.listener.closed().await;
+        if shared.is_replaced.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
     };
     let cause = tokio::select! {
         biased;
@@ -303,8 +316,8 @@ async fn park(
             return outcome.map_err(|_broken| Counter::ClosedError);
         }
         () = evictable.evicted() => Counter::ClosedPressure,
-        _ = closing => Counter::ClosedDrain,
-        () = connection.listener.closed() => Counter::ClosedDrain,
+        () = closing => Counter::ClosedDrain,
+        () = closed => Counter::ClosedDrain,
         () = tokio::time::sleep_until(until.into()) => Counter::ClosedIdleTimeout,
     };
     // What is in the receive buffer by now is still served.

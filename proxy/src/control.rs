@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST /reload  {"force": false}  200 {"version": 2}, or 409, 422, 500, 503 {"error": "…"}
+//! POST /recycle {"proxy": true}   200 {"proxy": 2}, or 400, 409, 422, 500, 503 {"error": "…"}
 //! POST /stop    {"now": false}    200 {"stopped": true}, when everything has ended
 //! GET  /status                    what the status page answers; the query is passed on,
 //!                                 `json` where there is none
@@ -117,12 +118,16 @@ async fn converse(stream: UnixStream, handle: Handle) {
 async fn answer(request: Request<Incoming>, handle: &Handle) -> Answer {
     let done = match (request.method(), request.uri().path()) {
         (&Method::POST, "/reload") => reload(request, handle).await,
+        (&Method::POST, "/recycle") => recycle(request, handle).await,
         (&Method::POST, "/stop") => stop(request, handle).await,
         (&Method::GET, "/status") => status(request.uri().query(), handle).await,
-        (_, "/reload" | "/stop" | "/status") => {
+        (_, "/reload" | "/recycle" | "/stop" | "/status") => {
             Err((StatusCode::METHOD_NOT_ALLOWED, "another method is meant here".to_owned()))
         }
-        _ => Err((StatusCode::NOT_FOUND, "there are /reload, /stop and /status".to_owned())),
+        _ => {
+            let known = "there are /reload, /recycle, /stop and /status";
+            Err((StatusCode::NOT_FOUND, known.to_owned()))
+        }
     };
     done.unwrap_or_else(|(status, error)| json(status, &serde_json::json!({ "error": error })))
 }
@@ -156,6 +161,23 @@ fn reload_status(error: &ReloadError) -> StatusCode {
         ReloadError::System(_) => StatusCode::INTERNAL_SERVER_ERROR,
         ReloadError::Busy => StatusCode::CONFLICT,
         ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RecycleRequest {
+    proxy: bool,
+}
+
+async fn recycle(request: Request<Incoming>, handle: &Handle) -> Result<Answer, Failure> {
+    let RecycleRequest { proxy } = read(request).await?;
+    if !proxy {
+        return Err((StatusCode::BAD_REQUEST, "\"proxy\" must be true".to_owned()));
+    }
+    match handle.replace_proxy().await {
+        Ok(number) => Ok(json(StatusCode::OK, &serde_json::json!({ "proxy": number }))),
+        Err(error) => Err((reload_status(&error), error.to_string())),
     }
 }
 

@@ -58,6 +58,14 @@ pub(crate) fn reload(socket: &Path, force: bool) -> Result<String, AskError> {
     Ok(format!("reloaded: configuration {version} is in force"))
 }
 
+/// Has the proxy process replaced.
+pub(crate) fn recycle_proxy(socket: &Path) -> Result<String, AskError> {
+    let body = serde_json::json!({ "proxy": true }).to_string();
+    let (answer, _supervisor) = ask(socket, Method::POST, "/recycle", body)?;
+    let number = parse(&answer)?.get("proxy").and_then(Value::as_u64).unwrap_or_default();
+    Ok(format!("recycled: proxy process {number} serves"))
+}
+
 /// Has everything ended, and waits for the end of the supervisor itself.
 pub(crate) fn stop(socket: &Path, now: bool) -> Result<String, AskError> {
     let body = serde_json::json!({ "now": now }).to_string();

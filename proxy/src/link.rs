@@ -57,6 +57,7 @@ impl Link {
             let exchange = Exchange::with_ring(opened);
             return Ok(Running { exchange, permit, link: self, event_loop });
         }
+        permit.note_http();
         match http::connect(self, &permit.worker, event_loop).await {
             Ok(exchange) => Ok(Running { exchange, permit, link: self, event_loop }),
             Err(error) => Err(NotTaken { error, permit }),

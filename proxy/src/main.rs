@@ -30,6 +30,7 @@ mod places;
 mod pool;
 mod process;
 mod process_figures;
+mod proxies;
 mod reason;
 mod relay;
 mod request;

@@ -6,6 +6,7 @@
 
 mod admit;
 mod blame;
+mod held;
 mod permit;
 mod stuck;
 mod timings;
@@ -32,14 +33,16 @@ pub(crate) use timings::{Percentiles, Timings, WINDOW_S};
 pub(crate) use worker::{Standing, Worker};
 
 use crate::clock;
+use crate::proxies::Proxies;
+use held::Held;
 
 /// One pool.
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) name: String,
     pub(crate) counters: CounterPage,
-    /// Which proxy process of this supervisor we are: marks the rows we claim.
-    incarnation: u32,
+    /// This process, which marks the rows it claims, and the others.
+    proxies: Arc<Proxies>,
     next_worker: AtomicU64,
     /// Where workers are reported that are to be replaced.
     unfit: Arc<UnfitWorkers>,
@@ -53,6 +56,9 @@ pub(crate) struct Pool {
 struct Books {
     admission: Admission<Waiter>,
     workers: Vec<Arc<Worker>>,
+    held: Vec<Held>,
+    /// Whether somebody looks at what is held.
+    is_looking: bool,
     timings: Timings,
     blames: Blames,
     /// Since when every permit is held.
@@ -87,12 +93,14 @@ impl Pool {
     /// A pool without workers. Its queue length comes with the first configuration.
     pub(crate) fn new(
         (name, counters): (String, CounterPage),
-        incarnation: u32,
+        proxies: Arc<Proxies>,
         unfit: Arc<UnfitWorkers>,
     ) -> Self {
         let books = Books {
             admission: Admission::new(0, Duration::ZERO),
             workers: Vec::new(),
+            held: Vec::new(),
+            is_looking: false,
             timings: Timings::new(clock::now()),
             blames: Blames::new(),
             full_since: None,
@@ -102,7 +110,7 @@ impl Pool {
         };
         let (next_worker, books) = (AtomicU64::new(1), Mutex::new(books));
         let post_mortems = ArcSwap::default();
-        Self { name, counters, incarnation, next_worker, unfit, post_mortems, books }
+        Self { name, counters, proxies, next_worker, unfit, post_mortems, books }
     }
 
     /// Changes how long and how many requests may wait, how many workers make the pool whole, and
@@ -127,10 +135,13 @@ impl Pool {
     }
 
     /// Makes a worker known that is starting.
-    pub(crate) fn add_worker(&self, worker: Arc<Worker>) {
-        let mut books = self.books();
-        books.admission.add_worker(worker.number, worker.segment.rows());
-        books.workers.push(worker);
+    pub(crate) fn add_worker(self: &Arc<Self>, worker: &Arc<Worker>) {
+        {
+            let mut books = self.books();
+            books.admission.add_worker(worker.number, worker.segment.rows());
+            books.workers.push(Arc::clone(worker));
+        }
+        self.hold_claimed(worker);
     }
 
     /// Lets a worker be given requests from here on.
@@ -201,6 +212,7 @@ impl Pool {
         drop(books.admission.remove_worker(worker.number, now));
         Self::settle(&mut books, now);
         books.workers.retain(|known| known.number != worker.number);
+        books.held.retain(|held| held.worker.number != worker.number);
         worker.idle.notify_one();
     }
 

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -30,6 +31,7 @@ use crate::live::{BuildError, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
 use crate::pool::{Pool, Standing, UnfitWorkers, Worker};
+use crate::proxies::Proxies;
 use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
 use crate::tasks::Tasks;
 
@@ -116,6 +118,7 @@ struct Process {
     counters: Option<CounterPage>,
     access_log: Option<OwnedFd>,
     known: Known,
+    proxies: Arc<Proxies>,
     sockets: ListenerSockets,
     unfit: Arc<UnfitWorkers>,
     is_draining: bool,
@@ -154,6 +157,7 @@ impl Process {
             counters: Some(counters),
             access_log: None,
             known: Known::default(),
+            proxies: Arc::new(Proxies::new(incarnation)),
             sockets: ListenerSockets::default(),
             unfit: Arc::default(),
             is_draining: false,
@@ -170,9 +174,8 @@ impl Process {
             ToProxy::AccessLog => self.set_access_log(only(descriptors)?),
             ToProxy::Pool { name } => {
                 let counters = CounterPage::map(only(descriptors)?.as_fd())?;
-                let unfit = Arc::clone(&self.unfit);
-                let pool = (name.clone(), counters);
-                let pool = Pool::new(pool, self.supervisor.incarnation, unfit);
+                let (unfit, proxies) = (Arc::clone(&self.unfit), Arc::clone(&self.proxies));
+                let pool = Pool::new((name.clone(), counters), proxies, unfit);
                 self.known.pools.entry(name).or_insert_with(|| Arc::new(pool));
             }
             ToProxy::PostMortems { pool } => {
@@ -208,6 +211,7 @@ impl Process {
             }
             ToProxy::WorkerWithdraw { id } => self.withdraw(id),
             ToProxy::WorkerExited { id, exit } => self.lose_worker(&id, exit),
+            ToProxy::Proxies { living, newest } => self.note_proxies(living, newest),
             ToProxy::Sync => {
                 self.channel.send(&FromProxy::Synced, &[]).await.map_err(ProcessError::Channel)?;
             }
@@ -215,6 +219,15 @@ impl Process {
             ToProxy::Drain => self.drain(),
         }
         Ok(())
+    }
+
+    /// Notes which proxy processes live. Lanes of the others are taken back at once, and their
+    /// rows by who looks at what is held.
+    fn note_proxies(&self, living: Vec<u32>, newest: u32) {
+        self.proxies.note(living, newest);
+        for worker in self.known.pools.values().flat_map(|pool| pool.view().workers) {
+            worker.segment.free_lanes(|incarnation| self.proxies.is_dead(incarnation));
+        }
     }
 
     fn set_access_log(&mut self, file: OwnedFd) {
@@ -306,6 +319,7 @@ impl Process {
             complaints: Complaints::new(),
             supervisor: self.supervisor,
             config_error: ArcSwap::default(),
+            is_replaced: AtomicBool::new(false),
         });
         let start = |number: usize, name: String| {
             EventLoop::start(Arc::clone(&shared), number, &name).map_err(ProcessError::Start)
@@ -333,13 +347,14 @@ impl Process {
         }
         let segment = descriptors.remove(0);
         let segment = Arc::new(Segment::map(segment.as_fd(), Access::Write)?);
+        segment.free_lanes(|incarnation| self.proxies.is_dead(incarnation));
         let incarnation = self.supervisor.incarnation;
         let ring = Ring::new(&segment, Owner { incarnation, pid: std::process::id() }, descriptors);
         let number = pool.next_worker_number();
         let worker = Worker::new((id, number, pid), socket, (segment, ring), clock::now());
         let worker = Arc::new(worker);
         death::watch(&worker);
-        pool.add_worker(worker);
+        pool.add_worker(&worker);
         Ok(())
     }
 
@@ -431,6 +446,7 @@ impl Process {
     fn drain(&mut self) {
         self.is_draining = true;
         if let Some(running) = &self.running {
+            running.shared.is_replaced.store(self.proxies.has_successor(), Ordering::Relaxed);
             running.applied.close_clients();
             running.shared.phase.send_replace(Phase::Draining);
         }

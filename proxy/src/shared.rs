@@ -1,7 +1,7 @@
 //! What lives as long as the proxy process and is used by all of its event loops.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) supervisor: Supervisor,
     /// Why the last reload failed.
     pub(crate) config_error: ArcSwap<Option<String>>,
+    /// While it drains: another proxy process serves in its place.
+    pub(crate) is_replaced: AtomicBool,
 }
 
 /// What the proxy knows of the process that started it.

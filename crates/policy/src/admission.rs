@@ -94,11 +94,18 @@ struct Worker {
     held: Vec<Option<(RouteId, Instant)>>,
     /// Rows with one.
     busy: u32,
+    /// Rows that another proxy holds, or has left a handler running in.
+    elsewhere: u32,
 }
 
 impl Worker {
     fn rows(&self) -> u32 {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Rows that are not free.
+    fn taken(&self) -> u32 {
+        self.busy.saturating_add(self.elsewhere)
     }
 
     fn is_serving(&self) -> bool {
@@ -178,7 +185,14 @@ impl<W> Admission<W> {
         let free = (0..rows).rev().collect();
         let held = vec![None; rows as usize];
         self.had_worker = true;
-        self.workers.push(Worker { id, standing: Standing::Starting, free, held, busy: 0 });
+        self.workers.push(Worker {
+            id,
+            standing: Standing::Starting,
+            free,
+            held,
+            busy: 0,
+            elsewhere: 0,
+        });
     }
 
     /// Lets a worker's rows be permits from here on.
@@ -275,6 +289,41 @@ impl<W> Admission<W> {
         true
     }
 
+    /// Notes that somebody else has a place, which was free here or had been given out here: no
+    /// permit until [`Admission::give_back`].
+    pub fn hold_back(&mut self, place: Place, now: Instant) {
+        let Some(worker) = self.worker(place.worker) else { return };
+        if let Some(at) = worker.free.iter().position(|&row| row == place.row) {
+            worker.free.remove(at);
+        } else {
+            let row = usize::try_from(place.row).ok().and_then(|row| worker.held.get_mut(row));
+            let was_held = row.and_then(Option::take).is_some();
+            debug_assert!(was_held, "a place is free, or given out, or held back");
+            worker.busy = worker.busy.saturating_sub(1);
+        }
+        worker.elsewhere = worker.elsewhere.saturating_add(1);
+        self.recount(now);
+    }
+
+    /// Takes a place that was held back into use. Returns false where its worker is forgotten.
+    pub fn give_back(&mut self, place: Place) -> bool {
+        let Some(worker) = self.worker(place.worker) else { return false };
+        debug_assert!(0 < worker.elsewhere, "a place that is given back was held back");
+        worker.elsewhere = worker.elsewhere.saturating_sub(1);
+        worker.free.push(place.row);
+        true
+    }
+
+    /// A request whose turn had come lost its place to somebody else: it waits again where it
+    /// waited before, since then, with the ticket it had.
+    pub fn resume(&mut self, ticket: Ticket, route: RouteId, since: Instant, waiter: W) {
+        let line = self.line_of(route);
+        if let Some(line) = self.lines.get_mut(line) {
+            line.waiting.insert(ticket, Waiting { route, since, waiter });
+            self.queued = self.queued.saturating_add(1);
+        }
+    }
+
     /// Gives a free place to who waits for it longest. To be called again until it returns `None`.
     pub fn next_grant(&mut self, now: Instant) -> Option<Grant<W>> {
         if self.queued == 0 {
@@ -300,22 +349,22 @@ impl<W> Admission<W> {
         )
     }
 
-    /// Whether no permit of a worker is held: it may be ended.
+    /// Whether nothing runs in a worker, as far as is known: it may be ended.
     #[must_use]
     pub fn is_idle(&self, id: u64) -> bool {
         self.held(id) == 0
     }
 
-    /// Permits of a worker that are held.
+    /// Places of a worker that are not free.
     #[must_use]
     pub fn held(&self, id: u64) -> u32 {
-        self.workers.iter().find(|worker| worker.id == id).map_or(0, |worker| worker.busy)
+        self.workers.iter().find(|worker| worker.id == id).map_or(0, Worker::taken)
     }
 
-    /// Permits that are held.
+    /// Places that are not free.
     #[must_use]
     pub fn busy(&self) -> u32 {
-        self.workers.iter().map(|worker| worker.busy).sum()
+        self.workers.iter().map(Worker::taken).sum()
     }
 
     /// Requests that wait.

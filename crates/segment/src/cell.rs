@@ -76,12 +76,26 @@ pub enum LeftAt {
     End,
 }
 
+/// What became of a cell whose proxy has died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CellReclaimed {
+    /// It is free: the worker never took the request, or has ended it.
+    Free,
+    /// The handler has not ended. With `told`, a task of the worker waits for the cell's number in
+    /// its news, and for the bell.
+    InUse { told: bool },
+}
+
 /// One cell of a segment.
 #[derive(Clone, Copy)]
 pub struct Cell<'a> {
     words: Words<'a>,
     cells: &'a [AtomicU64],
 }
+
+/// How often the worker can have gone on while a cell is reclaimed: from `Queued` to `Done`, and
+/// once more for the last look.
+const RECLAIM_ATTEMPTS: usize = 4;
 
 const STATE_MASK: u64 = 0xFF;
 const SEQUENCE_SHIFT: u32 = 8;
@@ -327,6 +341,32 @@ impl<'a> Cell<'a> {
         if is_left {
             self.rouse();
         }
+    }
+
+    /// Takes the cell from a proxy whose process has ended, as far as the worker is done with it.
+    pub(crate) fn reclaim(&self, incarnation: u32) -> CellReclaimed {
+        let busy = CellReclaimed::InUse { told: false };
+        for _ in 0..RECLAIM_ATTEMPTS {
+            let word = self.control(STATE).load(Ordering::Acquire);
+            let (ticket, state) = (CellTicket::of(word), CellState::of(word));
+            // In use for another proxy, its row has changed hands meanwhile.
+            let is_theirs = Self::incarnation(ticket) == incarnation;
+            match state {
+                Some(CellState::Free) => return CellReclaimed::Free,
+                Some(from @ (CellState::Queued | CellState::Done)) if is_theirs => {
+                    if self.change(ticket, from, CellState::Free) {
+                        return CellReclaimed::Free;
+                    }
+                }
+                Some(CellState::Taken) if is_theirs => {
+                    if self.change(ticket, CellState::Taken, CellState::Left) {
+                        return CellReclaimed::InUse { told: self.wake_worker() };
+                    }
+                }
+                Some(_) | None => return busy,
+            }
+        }
+        busy
     }
 
     /// Gives the cell back to the proxy: the handler has ended.

@@ -25,6 +25,12 @@ pub struct Owner {
     pub pid: u32,
 }
 
+impl Owner {
+    fn word(self) -> u64 {
+        (u64::from(self.incarnation) << 32) | u64::from(self.pid)
+    }
+}
+
 /// One lane of a segment.
 #[derive(Clone, Copy)]
 pub struct Lane<'a> {
@@ -40,7 +46,7 @@ impl<'a> Lane<'a> {
 
     /// Makes the lane `owner`'s, if it is nobody's.
     pub fn claim(&self, owner: Owner) -> bool {
-        let owner = (u64::from(owner.incarnation) << 32) | u64::from(owner.pid);
+        let owner = owner.word();
         self.cells.get(OWNER).is_some_and(|word| {
             word.compare_exchange(0, owner, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })
@@ -54,9 +60,13 @@ impl<'a> Lane<'a> {
         (owner != 0).then_some(Owner { incarnation, pid })
     }
 
-    /// Makes the lane nobody's: its owner's process has ended, and none of its requests is left.
-    pub fn free(&self) {
-        self.words.store(OWNER, 0, Ordering::Release);
+    /// Makes the lane nobody's, if it still is `owner`'s, whose process has ended. What the worker
+    /// tells of its requests wakes the next owner for nothing.
+    pub fn free(&self, owner: Owner) -> bool {
+        self.cells.get(OWNER).is_some_and(|word| {
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            word.compare_exchange(owner.word(), 0, order.0, order.1).is_ok()
+        })
     }
 
     /// Tells of a cell. True: the loop sleeps, and its eventfd is to be written to.

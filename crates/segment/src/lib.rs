@@ -22,6 +22,7 @@ mod map;
 #[cfg(all(test, loom))]
 mod models;
 mod page;
+mod reclaim;
 mod row;
 mod segment;
 mod state;
@@ -34,6 +35,7 @@ pub use error::SegmentError;
 pub use lane::{Lane, Owner};
 pub use map::{Access, take_inherited};
 pub use page::CounterPage;
+pub use reclaim::Reclaimed;
 pub use row::{RequestSnapshot, Row, RowSnapshot, RowTicket};
 pub use segment::{MAX_LANES, MAX_POOL_NAME_BYTES, MAX_ROWS, Segment, SegmentHead};
 pub use state::RowState;

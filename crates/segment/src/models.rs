@@ -8,6 +8,7 @@
 mod bell;
 mod cell;
 mod lane;
+mod reclaim;
 mod stream;
 mod waiters;
 

@@ -29,6 +29,7 @@ const REQUESTS_TOTAL: usize = 2;
 const BUSY_US_TOTAL: usize = 3;
 const QUEUED_US: usize = 4;
 const STARTED_UNIX_US: usize = 5;
+const OVER_HTTP: usize = 6;
 const SUMMARY: usize = 8;
 
 const _: () = assert!(SUMMARY + SUMMARY_WORDS <= ROW_WORDS && ROW_WORDS.is_multiple_of(8));
@@ -47,6 +48,13 @@ pub struct Row<'a> {
 #[must_use = "a claimed row stays busy until it is released"]
 pub struct RowTicket {
     claimed: StateWord,
+}
+
+impl RowTicket {
+    /// Lower 24 bits of the incarnation of the proxy that claimed it.
+    pub(crate) fn incarnation(self) -> u32 {
+        self.claimed.incarnation
+    }
 }
 
 /// A row at one moment. Each number is exact; two of them may be one request apart.
@@ -121,6 +129,27 @@ impl<'a> Row<'a> {
         store(cells, QUEUED_US, queued_us);
         store(cells, STARTED_UNIX_US, started_unix_us);
         self.change(ticket, RowState::Claimed, RowState::Running)
+    }
+
+    /// Notes that the claim's request goes over HTTP, before it does: when its handler has ended
+    /// is known to nobody but the proxy then.
+    pub fn note_http(&self, ticket: RowTicket) {
+        if let Some(cell) = self.cell(OVER_HTTP) {
+            cell.store(ticket.claimed.pack(), Ordering::Release);
+        }
+    }
+
+    /// Tells whether the claim's request went over HTTP.
+    pub(crate) fn is_over_http(&self, ticket: RowTicket) -> bool {
+        self.words.load_acquire(OVER_HTTP) == ticket.claimed.pack()
+    }
+
+    /// Returns the claim that holds the row, whosever it is. `None` for a free row, and for a
+    /// state word that makes no sense.
+    pub(crate) fn holder(&self) -> Option<RowTicket> {
+        let word = StateWord::unpack(self.words.load_acquire(STATE))?;
+        let claimed = word.with(RowState::Claimed);
+        (word.state != RowState::Free).then_some(RowTicket { claimed })
     }
 
     /// Marks a running request as past its time. Returns whether it was running.

@@ -29,7 +29,7 @@ impl Announcements {
     pub(crate) fn add(
         &mut self,
         announcement: Announcement,
-        proxy: &Proxy,
+        proxy: &mut Proxy,
     ) -> Option<Announcement> {
         if !proxy.is_serving() {
             return Some(announcement);

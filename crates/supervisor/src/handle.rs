@@ -38,6 +38,8 @@ impl Published {
 pub(crate) enum Command {
     /// Put the configuration in force.
     Reload { force: bool, reply: ReloadReply },
+    /// Replace the proxy process.
+    ReplaceProxy { reply: ReloadReply },
     /// End.
     Stop { now: bool, reply: oneshot::Sender<()> },
 }
@@ -55,7 +57,7 @@ pub enum ReloadError {
     #[error("{0}")]
     System(String),
     /// Another reload is not finished.
-    #[error("another reload is in progress")]
+    #[error("another reload, or a replacement of the proxy, is in progress")]
     Busy,
     /// The supervisor is ending.
     #[error("the supervisor is stopping")]
@@ -72,6 +74,20 @@ impl Handle {
         let (reply, outcome) = oneshot::channel();
         let sent = self.commands.send(Command::Reload { force, reply }).await;
         if sent.is_err() {
+            return Err(ReloadError::Stopping);
+        }
+        outcome.await.unwrap_or(Err(ReloadError::Stopping))
+    }
+
+    /// Replaces the proxy process, without losing a request or a worker. Returns the number of the
+    /// new one once the old one has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the new one does not get ready; the old one stays.
+    pub async fn replace_proxy(&self) -> Result<u64, ReloadError> {
+        let (reply, outcome) = oneshot::channel();
+        if self.commands.send(Command::ReplaceProxy { reply }).await.is_err() {
             return Err(ReloadError::Stopping);
         }
         outcome.await.unwrap_or(Err(ReloadError::Stopping))

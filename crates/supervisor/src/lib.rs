@@ -31,6 +31,7 @@ mod output;
 mod pages;
 mod proxy;
 mod reload;
+mod replace;
 mod ring;
 mod rules;
 mod runtime_dir;

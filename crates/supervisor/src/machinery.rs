@@ -46,7 +46,7 @@ impl Machinery {
 
     /// Logs, keeps and shows what a worker was doing.
     pub(crate) fn add_post_mortem(&mut self, record: PostMortem) {
-        self.post_mortems.add(record, &self.proxy);
+        self.post_mortems.add(record, &mut self.proxy);
     }
 
     /// Tells the guard that a process group was killed.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Version of the messages in this module. A side that hears another one says so and ends.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Longest text for the operator, in bytes; what is longer is cut. Escaped as JSON it is at most
 /// six times as long, which still fits into a packet.
@@ -153,6 +153,13 @@ pub enum ToProxy {
         /// How, for the operator: `status 1` or `signal 9`.
         #[serde(serialize_with = "cut")]
         exit: String,
+    },
+    /// Which proxy processes of this supervisor live: after `Hello`, and whenever that changes.
+    Proxies {
+        /// Incarnations of those that live, the receiver's included.
+        living: Vec<u32>,
+        /// The last one that was started. Those up to it that do not live have ended.
+        newest: u32,
     },
     /// Asks whether everything sent before has been carried out. Answered by `Synced`.
     Sync,

@@ -261,7 +261,7 @@ pub(crate) struct PostMortems {
 
 impl PostMortems {
     /// Logs a record, keeps it, and shows it to the proxy process.
-    pub(crate) fn add(&mut self, record: PostMortem, proxy: &Proxy) {
+    pub(crate) fn add(&mut self, record: PostMortem, proxy: &mut Proxy) {
         record.log();
         let pool = record.id.pool.clone();
         let kept = self.pools.entry(pool.clone()).or_default();
@@ -273,7 +273,7 @@ impl PostMortems {
     }
 
     /// Tells the proxy process all records of a pool, if there are any.
-    pub(crate) fn tell(&self, pool: &str, proxy: &Proxy) {
+    pub(crate) fn tell(&self, pool: &str, proxy: &mut Proxy) {
         let Some(kept) = self.pools.get(pool) else { return };
         let file = serde_json::to_string(kept).map_err(Into::into).and_then(|it| memory_file(&it));
         match file {
@@ -312,9 +312,9 @@ mod tests {
     #[test]
     fn a_pool_keeps_its_last_records() {
         let mut kept = PostMortems::default();
-        let proxy = Proxy::new(crate::supervisor::now());
+        let mut proxy = Proxy::new(crate::supervisor::now());
         for exit in 0..20 {
-            kept.add(PostMortem { exit: Some(exit.to_string()), ..crashed(held(&[])) }, &proxy);
+            kept.add(PostMortem { exit: Some(exit.to_string()), ..crashed(held(&[])) }, &mut proxy);
         }
         let exits: Vec<&str> =
             kept.pools["web"].iter().filter_map(|record| record.exit.as_deref()).collect();

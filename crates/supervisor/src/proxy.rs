@@ -1,6 +1,7 @@
 //! The proxy process, as the supervisor sees it: started, told things, started again.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::exit::{self, Exit};
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::link::Outbox;
-use crate::message::{FromProxy, ToProxy};
+use crate::message::{FromProxy, ToProxy, WorkerId};
 use crate::output::{self, Source};
 use crate::spawn::{self, Equipment, Inherited, THIS_PROGRAM};
 use crate::stub::Plan;
@@ -39,35 +40,90 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const VARIABLES: [&str; 6] =
     ["PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "RUST_BACKTRACE"];
 
-/// The one proxy process, or the wait for the next one.
+/// The proxy process, or the wait for the next one; and those that come before and after it while
+/// one replaces the other.
+///
+/// ```text
+///            start_next          serves                 ended
+/// process A ───────────► A, next B ───► old A, process B ───► process B
+///                            │ B ends: A stays   │ A ends, or is killed at its deadline
+///                            │ A ends: B is the process, and is waited for
+/// ```
 #[derive(Debug)]
 pub(crate) struct Proxy {
+    /// The one that serves, or starts while none does.
     process: Option<Process>,
+    /// The one that starts beside it.
+    next: Option<Process>,
+    /// The one that was replaced, and finishes its requests.
+    old: Option<Process>,
+    /// The last one that was started.
     incarnation: u32,
     failures: u32,
     retry_at: Instant,
+    /// Who has not said yet that nothing of it is inside a worker.
+    withdrawing: BTreeMap<WorkerId, Vec<u32>>,
+    /// Only the newest process is told, which knows nothing yet.
+    is_introducing: bool,
 }
 
 #[derive(Debug)]
 struct Process {
     pid: Pid,
+    incarnation: u32,
     outbox: Outbox<ToProxy>,
     started: Instant,
     /// Has a configuration in force.
     is_serving: bool,
     /// Was killed for not doing its part.
     is_given_up: Cell<bool>,
-    /// When it is given up, because it closed its channel.
+    /// When it is given up, because it closed its channel, or drains.
     lost_until: Option<Instant>,
+}
+
+/// Which of the processes one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It serves, or starts while none does.
+    Serving,
+    /// It starts beside the one that serves.
+    Next,
+    /// It was replaced.
+    Old,
+}
+
+impl Process {
+    /// Kills the process, which does not do its part.
+    fn give_up(&self, reason: &str) {
+        if !self.is_given_up.replace(true) {
+            tracing::error!(pid = self.pid.as_raw_pid(), reason, "proxy_given_up");
+            exit::kill_group(self.pid);
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let start = (!self.is_serving).then_some(self.started + START_TIMEOUT);
+        self.lost_until.or(start).filter(|_| !self.is_given_up.get())
+    }
 }
 
 impl Proxy {
     /// No process yet, and one is due.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { process: None, incarnation: 0, failures: 0, retry_at: now }
+        Self {
+            process: None,
+            next: None,
+            old: None,
+            incarnation: 0,
+            failures: 0,
+            retry_at: now,
+            withdrawing: BTreeMap::new(),
+            is_introducing: false,
+        }
     }
 
-    /// Starts a process. It knows nothing yet: the caller tells it everything.
+    /// Starts a process: beside the one that serves, if there is one. It knows nothing yet: until
+    /// `introduced` it alone is told everything.
     pub(crate) fn start(
         &mut self,
         now: Instant,
@@ -100,31 +156,65 @@ impl Proxy {
         tasks.spawn(output::forward(child.stdout, Source::Proxy));
         tasks.spawn(output::forward(child.stderr, Source::Proxy));
         let pid = child.pid;
-        self.process = Some(Process {
+        let place = if self.process.is_some() { &mut self.next } else { &mut self.process };
+        *place = Some(Process {
             pid,
+            incarnation,
             outbox,
             started: now,
             is_serving: false,
             is_given_up: Cell::new(false),
             lost_until: None,
         });
+        self.is_introducing = true;
         tracing::info!(pid = pid.as_raw_pid(), incarnation, "proxy_started");
         Ok(pid)
     }
 
-    /// Returns the number of the process that runs or ran last.
+    /// The newest process was told everything. Tells all of them who lives.
+    pub(crate) fn introduced(&mut self) {
+        self.is_introducing = false;
+        self.tell_living();
+    }
+
+    /// Returns the number of the process that was started last.
     pub(crate) fn incarnation(&self) -> u32 {
         self.incarnation
     }
 
-    /// Returns the id of the process, if there is one.
-    pub(crate) fn pid(&self) -> Option<Pid> {
-        self.process.as_ref().map(|process| process.pid)
+    /// Returns which of the processes has this number, if it lives.
+    pub(crate) fn role(&self, incarnation: u32) -> Option<Role> {
+        self.by_role().find(|(_, one)| one.incarnation == incarnation).map(|(role, _)| role)
+    }
+
+    /// Returns which of the processes has this id.
+    pub(crate) fn role_of(&self, pid: Pid) -> Option<Role> {
+        self.by_role().find(|(_, one)| one.pid == pid).map(|(role, _)| role)
+    }
+
+    /// Returns the ids of the processes.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.by_role().map(|(_, process)| process.pid)
+    }
+
+    /// Returns whether there is a process that serves, or starts while none does.
+    pub(crate) fn is_there(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Returns whether a configuration is in force.
     pub(crate) fn is_serving(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.is_serving)
+    }
+
+    /// Returns whether another process starts beside the one that serves.
+    pub(crate) fn has_next(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Returns whether one process is replacing another, or finishes what it had.
+    pub(crate) fn is_replacing(&self) -> bool {
+        self.next.is_some() || self.old.is_some()
     }
 
     /// Notes that a configuration is in force.
@@ -134,52 +224,155 @@ impl Proxy {
         }
     }
 
-    /// Tells the process something. Without a process there is nobody to tell: the next one is
-    /// told everything at its start.
-    pub(crate) fn tell(&self, message: ToProxy, descriptors: Vec<OwnedFd>) {
-        let Some(process) = &self.process else { return };
-        if !process.outbox.post(message, descriptors) {
-            self.give_up("it takes no messages");
+    /// The next process serves: the one before it drains, until `deadline` at the latest.
+    pub(crate) fn switch(&mut self, deadline: Instant) {
+        let Some(next) = self.next.take() else { return };
+        let next = Process { is_serving: true, ..next };
+        self.old = self.process.replace(next);
+        if let Some(old) = &mut self.old {
+            old.lost_until = Some(deadline);
+            post(old, ToProxy::Drain, Vec::new());
         }
     }
 
-    /// Notes that the process closed its channel. It is about to end, and shall say how.
-    pub(crate) fn lost(&mut self, now: Instant) {
-        if let Some(process) = &mut self.process {
+    /// Tells the processes something, each what concerns it. One that starts is told everything
+    /// anyway.
+    pub(crate) fn tell(&mut self, message: ToProxy, descriptors: Vec<OwnedFd>) {
+        if let ToProxy::WorkerExited { id, .. } = &message {
+            self.withdrawing.remove(id);
+        } else if let ToProxy::WorkerWithdraw { id } = &message {
+            let told: Vec<u32> = self.told(&message).map(|one| one.incarnation).collect();
+            self.withdrawing.entry(id.clone()).or_default().extend(told);
+        }
+        let mut told: Vec<&Process> = self.told(&message).collect();
+        let Some(last) = told.pop() else { return };
+        for process in told {
+            let copied: io::Result<Vec<_>> = descriptors.iter().map(OwnedFd::try_clone).collect();
+            match copied {
+                Ok(copied) => post(process, message.clone(), copied),
+                Err(error) => process.give_up(&format!("it cannot be told something: {error}")),
+            }
+        }
+        post(last, message, descriptors);
+    }
+
+    /// Those that a message concerns.
+    fn told(&self, message: &ToProxy) -> impl Iterator<Item = &Process> {
+        let newest = self.is_introducing.then_some(self.incarnation);
+        // One that was replaced applies no configuration any more.
+        let is_for_old = !matches!(
+            message,
+            ToProxy::Listener { .. }
+                | ToProxy::Config { .. }
+                | ToProxy::ConfigError { .. }
+                | ToProxy::OriginServer { .. }
+                | ToProxy::Sync
+                | ToProxy::Drain
+        );
+        let is_for_next = !matches!(message, ToProxy::Sync);
+        self.by_role().filter_map(move |(role, process)| {
+            let is_meant = match (newest, role) {
+                (Some(newest), _) => process.incarnation == newest,
+                (None, Role::Serving) => true,
+                (None, Role::Next) => is_for_next,
+                (None, Role::Old) => is_for_old,
+            };
+            is_meant.then_some(process)
+        })
+    }
+
+    /// Tells them which of them live.
+    pub(crate) fn tell_living(&mut self) {
+        let living = self.by_role().map(|(_, process)| process.incarnation).collect();
+        let message = ToProxy::Proxies { living, newest: self.incarnation };
+        self.tell(message, Vec::new());
+    }
+
+    fn by_role(&self) -> impl Iterator<Item = (Role, &Process)> {
+        let all =
+            [(Role::Old, &self.old), (Role::Serving, &self.process), (Role::Next, &self.next)];
+        all.into_iter().filter_map(|(role, process)| Some((role, process.as_ref()?)))
+    }
+
+    /// Notes that nothing of a process is inside a worker. Returns whether that is so of all that
+    /// were asked.
+    pub(crate) fn withdrawn(&mut self, incarnation: u32, id: &WorkerId) -> bool {
+        let Some(waited_for) = self.withdrawing.get_mut(id) else { return false };
+        waited_for.retain(|&one| one != incarnation);
+        let is_over = waited_for.is_empty();
+        if is_over {
+            self.withdrawing.remove(id);
+        }
+        is_over
+    }
+
+    /// Notes that a process closed its channel. It is about to end, and shall say how.
+    pub(crate) fn lost(&mut self, incarnation: u32, now: Instant) {
+        let all = [&mut self.process, &mut self.next, &mut self.old].into_iter().flatten();
+        for process in all.filter(|process| process.incarnation == incarnation) {
             process.lost_until = Some(now + LAST_WORDS);
         }
     }
 
-    /// Gives up the process, which has not done in time what was waited for.
-    pub(crate) fn overdue(&self) {
-        let is_lost = self.process.as_ref().is_some_and(|process| process.lost_until.is_some());
-        self.give_up(if is_lost {
-            "it closed its channel and does not end"
-        } else {
-            "it has no configuration in force in time"
-        });
+    /// Gives up the processes that have not done in time what was waited for.
+    pub(crate) fn give_up_late(&self, now: Instant) {
+        for (role, process) in self.by_role() {
+            if process.due().is_some_and(|due| due <= now) {
+                process.give_up(match (role, process.lost_until) {
+                    (Role::Old, _) => "it has not finished its requests within drain-timeout",
+                    (_, Some(_)) => "it closed its channel and does not end",
+                    (_, None) => "it has no configuration in force in time",
+                });
+            }
+        }
     }
 
-    /// Kills the process, which does not do its part.
+    /// Kills the process that serves or starts, which does not do its part.
     pub(crate) fn give_up(&self, reason: &str) {
-        if let Some(process) = self.process.as_ref().filter(|one| !one.is_given_up.get()) {
-            process.is_given_up.set(true);
-            tracing::error!(pid = process.pid.as_raw_pid(), reason, "proxy_given_up");
-            exit::kill_group(process.pid);
+        self.process.iter().for_each(|process| process.give_up(reason));
+    }
+
+    /// Kills one process, which does not do its part.
+    pub(crate) fn give_up_one(&self, incarnation: u32, reason: &str) {
+        for (_, process) in self.by_role().filter(|(_, one)| one.incarnation == incarnation) {
+            process.give_up(reason);
         }
     }
 
-    /// Notes that the process ended, and when the next one is due.
-    pub(crate) fn ended(&mut self, exit: Exit, now: Instant, is_planned: bool) {
-        let Some(process) = self.process.take() else { return };
-        let (pid, exit) = (process.pid.as_raw_pid(), exit.to_string());
-        if is_planned {
-            tracing::info!(pid, incarnation = self.incarnation, exit, "proxy_exited");
-            return;
+    /// Kills the process that starts beside the one that serves.
+    pub(crate) fn give_up_next(&self, reason: &str) {
+        self.next.iter().for_each(|process| process.give_up(reason));
+    }
+
+    /// Notes that a process ended: which one it was, and the workers that only it had not withdrawn
+    /// from. When the one that serves ends while another starts, that one takes its place.
+    pub(crate) fn ended(
+        &mut self,
+        pid: Pid,
+        exit: Exit,
+        now: Instant,
+        is_planned: bool,
+    ) -> Option<(Role, Vec<WorkerId>)> {
+        let role = self.role_of(pid)?;
+        let process = match role {
+            Role::Serving => std::mem::replace(&mut self.process, self.next.take()),
+            Role::Next => self.next.take(),
+            Role::Old => self.old.take(),
+        }?;
+        let (pid, incarnation, exit) = (pid.as_raw_pid(), process.incarnation, exit.to_string());
+        if is_planned || role == Role::Old && !process.is_given_up.get() {
+            tracing::info!(pid, incarnation, exit, "proxy_exited");
+        } else {
+            tracing::error!(pid, incarnation, exit, "proxy_exited");
         }
-        tracing::error!(pid, incarnation = self.incarnation, exit, "proxy_exited");
-        let is_settled = process.is_serving && SETTLED <= now.duration_since(process.started);
-        self.failed(now, is_settled);
+        if role == Role::Serving && !is_planned {
+            let is_settled = process.is_serving && SETTLED <= now.duration_since(process.started);
+            self.failed(now, is_settled);
+        }
+        self.tell_living();
+        let asked: Vec<WorkerId> = self.withdrawing.keys().cloned().collect();
+        let over = asked.into_iter().filter(|id| self.withdrawn(incarnation, id)).collect();
+        Some((role, over))
     }
 
     /// Notes that a process could not be started, or ended; a first time costs no delay.
@@ -188,15 +381,16 @@ impl Proxy {
         self.retry_at = now + delay_after(self.failures.saturating_sub(1)).min(MAX_DELAY);
     }
 
-    /// Returns when something is to be done about the process: start it, or give it up.
+    /// Returns when something is to be done about a process: start it, or give it up.
     pub(crate) fn due(&self) -> Option<Instant> {
-        match &self.process {
-            None => Some(self.retry_at),
-            Some(process) if process.is_given_up.get() => None,
-            Some(process) => process
-                .lost_until
-                .or_else(|| (!process.is_serving).then_some(process.started + START_TIMEOUT)),
-        }
+        let start = self.process.is_none().then_some(self.retry_at);
+        self.by_role().filter_map(|(_, process)| process.due()).chain(start).min()
+    }
+}
+
+fn post(process: &Process, message: ToProxy, descriptors: Vec<OwnedFd>) {
+    if !process.outbox.post(message, descriptors) {
+        process.give_up("it takes no messages");
     }
 }
 

@@ -70,7 +70,7 @@ impl Supervisor {
         if self.stop.is_stopping() {
             return answer(reply, Err(ReloadError::Stopping));
         }
-        if self.reload.is_some() {
+        if self.reload.is_some() || self.machinery.proxy.has_next() {
             self.reload_again |= reply.is_none();
             return answer(reply, Err(ReloadError::Busy));
         }
@@ -179,11 +179,11 @@ impl Supervisor {
     /// Hands listeners and configuration to the proxy process.
     fn tell_reload(&mut self, deadline: Instant) -> Result<(), StartError> {
         let Some(reload) = &self.reload else { return Ok(()) };
-        for listener in reload.next.listeners.without(&self.live.listeners) {
-            self.tell_listener(listener)?;
-        }
         let Live { version, loaded_unix_ms, .. } = reload.next;
         let config = reload.next.config().clone();
+        let new = reload.next.listeners.without(&self.live.listeners);
+        let new: Vec<_> = new.cloned().collect();
+        new.iter().try_for_each(|listener| self.tell_listener(listener))?;
         self.tell_config(&config, version, loaded_unix_ms)?;
         if let Some(reload) = &mut self.reload {
             reload.stage = Stage::Applying { deadline };

@@ -1,13 +1,14 @@
 //! What a worker and the proxy share: the segment, and what either wakes the other by.
 //!
 //! Both get the segment, one end of the pipe that is the worker's bell, and an eventfd a lane, in
-//! this order. A worker whose pool has `link = "http"` gets none, and its proxy the segment alone.
+//! this order. There are lanes for two proxies, because one may replace the other. The supervisor
+//! keeps the proxy's side, for the next proxy. A worker whose pool has `link = "http"` gets none, and its proxy the segment alone.
 //!
 //! The bell is a pipe because the proxy writes to it: whether that may block is a property of its
 //! end alone, where an eventfd would share it with the worker, which could so stop the proxy.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use ostler_conf::{Link, PoolConfig};
 use ostler_segment::{Access, MAX_LANES, Segment, SegmentHead};
@@ -17,7 +18,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::message::WorkerId;
 use crate::worker_process::StartWorkerError;
 
-/// What the proxy gets.
+/// Proxies that a worker serves at one time at most.
+const PROXIES: usize = 2;
+
+/// What a proxy gets.
 #[derive(Debug)]
 pub(crate) struct Ring {
     descriptors: Vec<OwnedFd>,
@@ -30,14 +34,14 @@ pub(crate) struct WorkerSide {
 }
 
 impl Ring {
-    /// Makes what a worker shares with proxies of so many event loops.
+    /// Makes what a worker shares with two proxies of so many event loops.
     pub(crate) fn create(
         id: &WorkerId,
         config: &PoolConfig,
         event_loops: usize,
     ) -> Result<(Self, WorkerSide), StartWorkerError> {
         let lanes = match config.link {
-            Link::Auto => u32::try_from(event_loops).unwrap_or(MAX_LANES).min(MAX_LANES),
+            Link::Auto => u32::try_from(PROXIES * event_loops).unwrap_or(MAX_LANES).min(MAX_LANES),
             Link::Http => 0,
         };
         let segment = Segment::create(&SegmentHead {
@@ -70,9 +74,17 @@ impl Ring {
         Ok(Segment::map(file.as_fd(), Access::Read)?)
     }
 
-    /// What travels beside `WorkerStarted`.
-    pub(crate) fn into_descriptors(self) -> Vec<OwnedFd> {
-        self.descriptors
+    /// What travels beside `WorkerStarted`, for one more proxy.
+    pub(crate) fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        self.descriptors.iter().map(OwnedFd::try_clone).collect()
+    }
+
+    /// Whether the worker takes its requests from its segment, so that whatever becomes of a proxy,
+    /// it shows there which of them run.
+    pub(crate) fn is_used(&self) -> bool {
+        let segment = self.descriptors.first();
+        let segment = segment.and_then(|it| Segment::map(it.as_fd(), Access::Read).ok());
+        segment.is_some_and(|segment| segment.bell().is_some_and(|bell| bell.kind().is_some()))
     }
 }
 

@@ -110,6 +110,8 @@ impl Supervisor {
             tracing::info!(now = at_once, "stopping");
             self.reload_again = false;
             self.fail_reload(ReloadError::Stopping, now);
+            self.machinery.proxy.give_up_next("the supervisor is stopping");
+            self.replacement_failed(ReloadError::Stopping);
         }
         if at_once {
             self.end(false, Some(now + NOW_TIMEOUT), now);
@@ -125,8 +127,9 @@ impl Supervisor {
         match self.stop.phase {
             Phase::LameDuck { until } if until <= now => self.drain(now),
             Phase::Draining { deadline, is_drained } => {
-                let has_proxy = self.machinery.proxy.pid().is_some();
-                if is_drained || !has_proxy || deadline <= now {
+                let proxy = &self.machinery.proxy;
+                let is_over = (is_drained || !proxy.is_there()) && !proxy.is_replacing();
+                if is_over || deadline <= now {
                     self.end(is_drained, None, now);
                 }
             }
@@ -140,7 +143,7 @@ impl Supervisor {
         match self.stop.phase {
             Phase::Running | Phase::LameDuck { .. } | Phase::Draining { .. } => false,
             Phase::Ending { .. } => {
-                self.machinery.proxy.pid().is_none() && self.workers.pids().next().is_none()
+                self.machinery.proxy.pids().next().is_none() && self.workers.pids().next().is_none()
             }
             Phase::Abandoned => true,
         }
@@ -173,7 +176,7 @@ impl Supervisor {
 
     /// Ends what workers left outside their groups.
     async fn end_orphans(&mut self, signals: &mut Signals) {
-        let left: Vec<Pid> = self.workers.pids().chain(self.machinery.proxy.pid()).collect();
+        let left: Vec<Pid> = self.workers.pids().chain(self.machinery.proxy.pids()).collect();
         let orphans = &mut self.machinery.orphans;
         let gone = async {
             while orphans.kill(&left, Doomed::All) {
@@ -219,7 +222,7 @@ impl Supervisor {
             tracing::error!("processes_left");
             self.stop.phase = Phase::Abandoned;
         }
-        if let Some(pid) = self.machinery.proxy.pid().filter(|_| proxy_late) {
+        for pid in self.machinery.proxy.pids().filter(|_| proxy_late) {
             exit::kill_group(pid);
         }
         if workers_late {

@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 
 use ostler_conf::{Config, Loaded};
 use ostler_policy::worker::WorkerEvent;
-use ostler_segment::counter::Pool;
 use rustix::process::Pid;
 use tokio::sync::{mpsc, watch};
 
 use crate::announce::{Announcement, Announcements};
 use crate::event::{Event, SetId};
-use crate::exit::{self, Exit};
+use crate::exit;
 use crate::guard::Guard;
-use crate::handle::{Command, Handle, Published, ReloadError};
+use crate::handle::{Command, Handle, Published, ReloadError, ReloadReply};
 use crate::listeners::Listeners;
 use crate::machinery::Machinery;
-use crate::message::{FromProxy, PROTOCOL, ToProxy, Unfit, WorkerId};
+use crate::message::{FromProxy, PROTOCOL, Unfit, WorkerId};
 use crate::orphans::Doomed;
+use crate::proxy::Role;
 use crate::reload::{Reload, answer};
 use crate::signals::{Signal, Signals};
-use crate::start::{self, Options, StartError};
+use crate::start::{self, Options};
 use crate::stop::Stop;
 use crate::systemd;
 use crate::worker_set::WorkerSet;
@@ -84,10 +84,12 @@ pub struct Supervisor {
     pub(crate) stop: Stop,
     /// A configuration was in force at some time.
     pub(crate) has_served: bool,
-    is_ready: bool,
-    announcements: Announcements,
+    pub(crate) is_ready: bool,
+    pub(crate) announcements: Announcements,
+    /// Who waits for the proxy process to be replaced.
+    pub(crate) replacement: Option<ReloadReply>,
     refused: Option<RunError>,
-    started_unix_ms: u64,
+    pub(crate) started_unix_ms: u64,
     inputs: Option<Inputs>,
     handle: Handle,
     pub(crate) published: watch::Sender<Published>,
@@ -115,6 +117,7 @@ impl Supervisor {
             has_served: false,
             is_ready: false,
             announcements: Announcements::default(),
+            replacement: None,
             refused: None,
             started_unix_ms: start::unix_ms(),
             inputs: Some(inputs),
@@ -185,6 +188,7 @@ impl Supervisor {
     fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Reload { force, reply } => self.begin_reload(force, Some(reply), now),
+            Command::ReplaceProxy { reply } => self.begin_replacement(reply, now),
             Command::Stop { now: at_once, reply } => self.begin_stop(at_once, Some(reply), now),
         }
     }
@@ -201,24 +205,34 @@ impl Supervisor {
             }
             Event::PostMortem(record) => self.machinery.add_post_mortem(*record),
             Event::FromProxy { incarnation, message } => {
-                if incarnation == self.machinery.proxy.incarnation() {
-                    self.on_message(message, now);
+                if let Some(role) = self.machinery.proxy.role(incarnation) {
+                    self.on_message((incarnation, role), message, now);
                 }
             }
             Event::ProxyLost { incarnation, error } => self.on_proxy_lost(incarnation, error, now),
         }
     }
 
-    fn on_message(&mut self, message: FromProxy, now: Instant) {
+    fn on_message(&mut self, (incarnation, role): (u32, Role), message: FromProxy, now: Instant) {
         match message {
             FromProxy::Hello { protocol: PROTOCOL, .. } => {}
             FromProxy::Hello { .. } => {
-                self.machinery.proxy.give_up("it speaks another version of the protocol");
+                let why = "it speaks another version of the protocol";
+                self.machinery.proxy.give_up_one(incarnation, why);
             }
-            FromProxy::ConfigApplied { version } => self.on_applied(version, now),
-            FromProxy::ConfigRefused { version, message } => {
-                self.on_refused(version, message, now);
-            }
+            FromProxy::ConfigApplied { version } => match role {
+                Role::Serving => self.on_applied(version, now),
+                Role::Next => self.commit_replacement(now),
+                Role::Old => {}
+            },
+            FromProxy::ConfigRefused { version, message } => match role {
+                Role::Serving => self.on_refused(version, message, now),
+                Role::Next => {
+                    self.replacement_failed(ReloadError::Config(message));
+                    self.machinery.proxy.give_up_next("it refuses the configuration in force");
+                }
+                Role::Old => {}
+            },
             FromProxy::WorkerWarmed { id, error: None } => {
                 self.workers.feed_worker(&id, WorkerEvent::Warmed, now, &mut self.machinery);
             }
@@ -226,6 +240,9 @@ impl Supervisor {
                 self.workers.warm_failed(&id, &fault, now, &mut self.machinery);
             }
             FromProxy::WorkerWithdrawn { id } => {
+                if !self.machinery.proxy.withdrawn(incarnation, &id) {
+                    return;
+                }
                 self.workers.feed_worker(&id, WorkerEvent::Withdrawn, now, &mut self.machinery);
             }
             FromProxy::WorkerUnfit { id, reason } => {
@@ -239,7 +256,8 @@ impl Supervisor {
                     self.say(announcement);
                 }
             }
-            FromProxy::Drained => self.stop.drained(),
+            FromProxy::Drained if role == Role::Serving => self.stop.drained(),
+            FromProxy::Drained => {}
         }
     }
 
@@ -267,19 +285,19 @@ impl Supervisor {
 
     fn on_proxy_lost(&mut self, incarnation: u32, error: Option<io::Error>, now: Instant) {
         let proxy = &mut self.machinery.proxy;
-        if incarnation != proxy.incarnation() || self.stop.is_draining() {
+        if self.stop.is_draining() {
             return;
         }
         match error {
-            Some(error) => proxy.give_up(&error.to_string()),
-            None => proxy.lost(now),
+            Some(error) => proxy.give_up_one(incarnation, &error.to_string()),
+            None => proxy.lost(incarnation, now),
         }
     }
 
     fn reap(&mut self, now: Instant) {
         let guard = self.machinery.guard.as_ref().map(Guard::pid);
         let known: Vec<Pid> =
-            self.workers.pids().chain(self.machinery.proxy.pid()).chain(guard).collect();
+            self.workers.pids().chain(self.machinery.proxy.pids()).chain(guard).collect();
         let ended = exit::reap(&known);
         let is_over = ended.is_empty() && !self.machinery.orphans.is_looked_again();
         for (pid, exit) in ended {
@@ -287,7 +305,7 @@ impl Supervisor {
                 tracing::error!(pid = pid.as_raw_pid(), %exit, "guard_exited");
                 self.machinery.guard_due =
                     self.machinery.guard.take().map_or(now, |guard| guard.next_due());
-            } else if Some(pid) == self.machinery.proxy.pid() {
+            } else if self.machinery.proxy.role_of(pid).is_some() {
                 self.on_proxy_exit(pid, exit, now);
             } else {
                 self.workers.exited(pid, exit, now, &mut self.machinery);
@@ -300,33 +318,11 @@ impl Supervisor {
         }
     }
 
-    /// Everything the proxy process knew about its workers is lost with it, so they are replaced.
-    fn on_proxy_exit(&mut self, pid: Pid, exit: Exit, now: Instant) {
-        let is_planned = self.stop.is_draining();
-        self.machinery.guard_ended(pid);
-        self.machinery.proxy.ended(exit, now, is_planned);
-        let why = "the proxy process ended during the reload".to_owned();
-        self.fail_reload(ReloadError::System(why), now);
-        for announcement in self.announcements.give_up() {
-            self.say(announcement);
-        }
-        self.is_ready = false;
-        self.replace_workers(now);
-    }
-
-    fn replace_workers(&mut self, now: Instant) {
-        for set in std::mem::take(&mut self.current).into_values() {
-            let why = Some(Pool::RecycleProxyExit);
-            self.workers.end(set, WorkerEvent::Terminate, why, now, &mut self.machinery);
-        }
-        self.workers.feed(WorkerEvent::Terminate, now, &mut self.machinery);
-    }
-
     fn keep_guard(&mut self, now: Instant) {
         if self.machinery.guard.is_some() || now < self.machinery.guard_due {
             return;
         }
-        let groups = self.workers.pids().chain(self.machinery.proxy.pid());
+        let groups = self.workers.pids().chain(self.machinery.proxy.pids());
         match Guard::start(groups, now, &mut self.machinery.tasks) {
             Ok(guard) => {
                 tracing::info!(pid = guard.pid().as_raw_pid(), "guard_started");
@@ -339,52 +335,21 @@ impl Supervisor {
         }
     }
 
-    /// Starts the proxy process when one is due, and ends one that does not get ready.
+    /// Starts the proxy process when one is due, and ends one that does not do its part in time.
     fn keep_proxy(&mut self, now: Instant) {
         let is_due = self.machinery.proxy.due().is_some_and(|due| due <= now);
         if !is_due || self.stop.is_draining() {
             return;
         }
-        if self.machinery.proxy.pid().is_some() {
-            self.machinery.proxy.overdue();
-        } else if let Err(error) = self.start_proxy(now) {
+        self.machinery.proxy.give_up_late(now);
+        if self.machinery.proxy.is_there() {
+            return;
+        }
+        if let Err(error) = self.start_proxy(now) {
             tracing::error!(%error, "proxy_not_started");
             self.machinery.proxy.give_up("it was not told everything");
             self.machinery.proxy.failed(now, false);
         }
-    }
-
-    /// Starts a proxy process, tells it everything, and starts workers for it.
-    fn start_proxy(&mut self, now: Instant) -> Result<(), StartError> {
-        let machinery = &mut self.machinery;
-        let identity = machinery.proxy_identity.as_ref();
-        let pid = machinery.proxy.start(now, identity, &machinery.events, &mut machinery.tasks)?;
-        machinery.guard_started(pid);
-        let hello = ToProxy::Hello {
-            protocol: PROTOCOL,
-            supervisor_pid: std::process::id(),
-            started_unix_ms: self.started_unix_ms,
-            incarnation: machinery.proxy.incarnation(),
-        };
-        machinery.proxy.tell(hello, vec![machinery.pages.server()?]);
-        self.tell_access_log()?;
-        for listener in self.live.listeners.iter() {
-            self.tell_listener(listener)?;
-        }
-        let config = self.live.config().clone();
-        self.tell_config(&config, self.live.version, self.live.loaded_unix_ms)?;
-        if self.config_error.is_some() {
-            self.tell_config_error();
-        }
-        if self.stop.is_lame_duck() {
-            self.machinery.proxy.tell(ToProxy::LameDuck, Vec::new());
-        }
-        for (name, pool) in &self.live.loaded.config.pools {
-            let set = self.workers.add(name, pool, false, now);
-            let set = set.map_err(|error| StartError::Refused(error.to_string()))?;
-            self.current.insert(name.clone(), set);
-        }
-        Ok(())
     }
 
     /// Tells the service manager once everything serves.
@@ -401,12 +366,13 @@ impl Supervisor {
 
     /// Says something once the proxy process has done what it was told before.
     pub(crate) fn announce(&mut self, announcement: Announcement) {
-        if let Some(announcement) = self.announcements.add(announcement, &self.machinery.proxy) {
+        if let Some(announcement) = self.announcements.add(announcement, &mut self.machinery.proxy)
+        {
             self.say(announcement);
         }
     }
 
-    fn say(&self, announcement: Announcement) {
+    pub(crate) fn say(&self, announcement: Announcement) {
         self.tell_ready();
         match announcement {
             Announcement::Ready => tracing::info!("ready"),

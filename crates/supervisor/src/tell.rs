@@ -13,7 +13,7 @@ use crate::supervisor::Supervisor;
 
 impl Supervisor {
     /// Where access log lines go.
-    pub(crate) fn tell_access_log(&self) -> io::Result<()> {
+    pub(crate) fn tell_access_log(&mut self) -> io::Result<()> {
         let file = self.live.access_log.try_clone()?;
         self.machinery.proxy.tell(ToProxy::AccessLog, vec![file]);
         Ok(())
@@ -36,12 +36,12 @@ impl Supervisor {
         self.machinery.pages.add_pool(name)?;
         let page = self.machinery.pages.pool(name)?;
         self.machinery.proxy.tell(ToProxy::Pool { name: name.to_owned() }, vec![page]);
-        self.machinery.post_mortems.tell(name, &self.machinery.proxy);
+        self.machinery.post_mortems.tell(name, &mut self.machinery.proxy);
         Ok(())
     }
 
     /// A listener and its sockets.
-    pub(crate) fn tell_listener(&self, listener: &Listener) -> io::Result<()> {
+    pub(crate) fn tell_listener(&mut self, listener: &Listener) -> io::Result<()> {
         let message = ToProxy::Listener {
             name: listener.name.clone(),
             address: listener.address().to_owned(),
@@ -70,7 +70,7 @@ impl Supervisor {
     }
 
     /// Why the last reload failed.
-    pub(crate) fn tell_config_error(&self) {
+    pub(crate) fn tell_config_error(&mut self) {
         let message = self.config_error.clone();
         self.machinery.proxy.tell(ToProxy::ConfigError { message }, Vec::new());
     }

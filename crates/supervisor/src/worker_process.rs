@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::iter;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +61,8 @@ pub(crate) struct WorkerProcess {
     segment: Segment,
     /// The last lines of all it printed.
     output: Tail,
+    /// What every proxy gets of it.
+    pub(crate) ring: Ring,
     notify: PathBuf,
     readiness: AbortHandle,
     end: oneshot::Sender<End>,
@@ -86,12 +87,12 @@ pub(crate) struct Model<'a> {
 }
 
 impl WorkerProcess {
-    /// Starts a worker. Returns it and what the proxy gets of it: see [`Ring`].
+    /// Starts a worker.
     pub(crate) fn start(
         id: WorkerId,
         model: &Model<'_>,
         machinery: &mut Machinery,
-    ) -> Result<(Self, Vec<OwnedFd>), StartWorkerError> {
+    ) -> Result<Self, StartWorkerError> {
         let config = model.config;
         let (ring, ours) = Ring::create(&id, config, machinery.event_loops)?;
         let segment = ring.segment()?;
@@ -120,8 +121,7 @@ impl WorkerProcess {
             Witness { id: id.clone(), pid, set: model.set, events, output: output.clone() };
         machinery.tasks.spawn(witness.watch(child, ended));
         let fault = None;
-        let process = Self { id, pid, socket, fault, segment, output, notify, readiness, end };
-        Ok((process, ring.into_descriptors()))
+        Ok(Self { id, pid, socket, fault, segment, output, ring, notify, readiness, end })
     }
 
     /// Writes down what it is doing.
@@ -314,7 +314,7 @@ mod tests {
             ("NOTIFY_SOCKET", "/run/notify"),
             ("OSTLER_CONCURRENCY", "3"),
             ("OSTLER_GENERATION", "5"),
-            ("OSTLER_LINK", "4,5,6"),
+            ("OSTLER_LINK", "4,5,6,7"),
             ("OSTLER_POOL", "web"),
             ("OSTLER_SLOT", "2"),
             ("OSTLER_THREADS", "3"),

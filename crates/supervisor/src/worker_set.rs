@@ -241,15 +241,13 @@ impl WorkerSet {
         let config = &self.config;
         let model = Model { set: self.id, config, identity: self.identity.as_ref() };
         match WorkerProcess::start(id.clone(), &model, machinery) {
-            Ok((process, ring)) => {
-                let (pid, socket) = (process.pid, process.socket.clone());
-                slot.process = Some(process);
+            Ok(process) => {
+                let pid = process.pid;
+                let process = slot.process.insert(process);
                 let WorkerId { pool, slot, generation } = &id;
                 tracing::info!(pool, slot, generation, pid = pid.as_raw_pid(), "worker_started");
                 machinery.guard_started(pid);
-                let pid = pid.as_raw_pid().unsigned_abs();
-                let started = ToProxy::WorkerStarted { id, pid, rows: config.concurrency, socket };
-                machinery.proxy.tell(started, ring);
+                introduce(process, config.concurrency, machinery);
                 WorkerEvent::Ready
             }
             Err(error) => {
@@ -261,6 +259,38 @@ impl WorkerSet {
                 WorkerEvent::Exited
             }
         }
+    }
+
+    /// Tells a proxy that knows nothing yet of the workers, and where each is in its life.
+    pub(crate) fn introduce(&self, now: Instant, machinery: &mut Machinery) {
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some(process) = &slot.process else { continue };
+            introduce(process, self.config.concurrency, machinery);
+            let command = match slot.life.state() {
+                WorkerState::Warming { .. } => WorkerCommand::WarmUp,
+                WorkerState::Ready { .. } => WorkerCommand::Serve,
+                WorkerState::Draining { .. }
+                | WorkerState::Stopping { .. }
+                | WorkerState::Killed { .. } => WorkerCommand::Withdraw,
+                WorkerState::Vacant { .. }
+                | WorkerState::Starting { .. }
+                | WorkerState::Warm
+                | WorkerState::Gone => continue,
+            };
+            self.tell(index, command, now, machinery);
+        }
+    }
+
+    /// Whether its workers can go on when the proxy has died: those that may have requests show
+    /// in their segments which of them run.
+    pub(crate) fn survives_proxy(&self) -> bool {
+        let may_have_requests = |slot: &&Slot| {
+            let state = slot.life.state();
+            matches!(state, WorkerState::Ready { .. } | WorkerState::Draining { .. })
+        };
+        let mut processes =
+            self.slots.iter().filter(may_have_requests).filter_map(|slot| slot.process.as_ref());
+        processes.all(|process| process.ring.is_used())
     }
 
     /// A deadline passed, and the process is to be killed.
@@ -279,7 +309,24 @@ impl WorkerSet {
         }
     }
 
-    fn carry_out(&self, index: usize, command: WorkerCommand, now: Instant, machinery: &Machinery) {
+    fn carry_out(
+        &self,
+        index: usize,
+        command: WorkerCommand,
+        now: Instant,
+        machinery: &mut Machinery,
+    ) {
+        if command == WorkerCommand::Serve
+            && let Some(process) = self.slots.get(index).and_then(|slot| slot.process.as_ref())
+        {
+            let WorkerId { pool, slot, generation } = &process.id;
+            tracing::info!(pool, slot, generation, "worker_ready");
+        }
+        self.tell(index, command, now, machinery);
+    }
+
+    /// Carries a command out that concerns a process which runs.
+    fn tell(&self, index: usize, command: WorkerCommand, now: Instant, machinery: &mut Machinery) {
         let Some(slot) = self.slots.get(index) else { return };
         let Some(process) = &slot.process else { return };
         let id = process.id.clone();
@@ -291,8 +338,6 @@ impl WorkerSet {
                 machinery.proxy.tell(message, Vec::new());
             }
             WorkerCommand::Serve => {
-                let WorkerId { pool, slot, generation } = &id;
-                tracing::info!(pool, slot, generation, "worker_ready");
                 machinery.proxy.tell(ToProxy::WorkerServe { id }, Vec::new());
             }
             WorkerCommand::Withdraw => {
@@ -313,5 +358,22 @@ impl WorkerSet {
             }
         };
         ToProxy::WorkerWarm { id, paths, timeout_ms, check_status }
+    }
+}
+
+/// Tells the proxy of a process.
+fn introduce(process: &WorkerProcess, rows: u32, machinery: &mut Machinery) {
+    let started = ToProxy::WorkerStarted {
+        id: process.id.clone(),
+        pid: process.pid.as_raw_pid().unsigned_abs(),
+        rows,
+        socket: process.socket.clone(),
+    };
+    match process.ring.descriptors() {
+        Ok(descriptors) => machinery.proxy.tell(started, descriptors),
+        Err(error) => {
+            let WorkerId { pool, slot, .. } = &process.id;
+            tracing::error!(pool, slot, %error, "worker_not_introduced");
+        }
     }
 }

@@ -72,6 +72,16 @@ impl Workers {
         self.sets.retain(|set| !set.is_gone());
     }
 
+    /// Tells a proxy that knows nothing yet of every worker.
+    pub(crate) fn introduce(&self, now: Instant, machinery: &mut Machinery) {
+        self.sets.iter().for_each(|set| set.introduce(now, machinery));
+    }
+
+    /// The sets whose workers cannot go on without the proxy that has died.
+    pub(crate) fn lost_with_proxy(&self) -> Vec<SetId> {
+        self.sets.iter().filter(|set| !set.survives_proxy()).map(|set| set.id).collect()
+    }
+
     /// Gives one worker an event. A late message about one that is gone changes nothing.
     pub(crate) fn feed_worker(
         &mut self,

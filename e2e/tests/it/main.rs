@@ -21,6 +21,7 @@ mod origins;
 mod overload;
 mod reliability;
 mod reload;
+mod replacement;
 mod retries;
 mod ring;
 mod serving;

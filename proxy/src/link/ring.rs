@@ -77,6 +77,14 @@ impl Ring {
         }
     }
 
+    /// Tells the worker that nobody waits for the answer to a request of another proxy.
+    pub(crate) fn tell_worker(&self, row: u32) {
+        self.segment.add_news(row);
+        if let Some(bell) = self.segment.bell() {
+            lane::heed(bell.ring(), &self.bell);
+        }
+    }
+
     /// Notes that the worker's process has ended: whoever waits for it is told.
     pub(crate) fn lose(&self) {
         self.is_lost.store(true, Ordering::Release);

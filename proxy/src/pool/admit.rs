@@ -107,16 +107,25 @@ impl Pool {
         entry: &mut Entry,
         wait: Wait,
     ) -> Result<Permit, NotAdmitted> {
+        let mut entered = self.enter(wait);
         loop {
-            let place = match self.enter(wait) {
+            let mut turn = None;
+            let place = match entered {
                 Ok(Entered::Admitted(place, worker)) => Ok((place, worker, Duration::ZERO)),
-                Ok(Entered::Queued(waiting)) => self.wait(client, entry, (wait, waiting)).await,
+                Ok(Entered::Queued(waiting)) => {
+                    turn = Some((waiting.ticket, Arc::clone(&waiting.blame)));
+                    self.wait(client, entry, (wait, waiting)).await
+                }
                 Err(refused) => Err(refused),
             };
             let place = place.map_err(|refused| self.count(refused))?;
             if let Some(permit) = self.permit(place) {
                 return Ok(permit);
             }
+            entered = match turn {
+                Some(turn) => Ok(self.resume(turn, wait)),
+                None => self.enter(wait),
+            };
         }
     }
 
@@ -187,8 +196,16 @@ impl Pool {
         }
     }
 
-    /// Claims the row of a place. `None` when somebody else holds it: then the place is lost until
-    /// its worker is replaced, which is better than two requests in one row.
+    /// Another wait, in its old place, for a request whose turn had come.
+    fn resume(&self, (ticket, blame): (Ticket, Arc<Blame>), wait: Wait) -> Entered<'_> {
+        let (waiter, granted) = oneshot::channel();
+        let mut books = self.books();
+        books.admission.resume(ticket, wait.route, wait.arrived, waiter);
+        Self::settle(&mut books, clock::now());
+        Entered::Queued(Waiting { pool: self, ticket, granted, blame })
+    }
+
+    /// Claims the row of a place. `None` when another proxy holds it: then the place is held back.
     fn permit(
         self: &Arc<Self>,
         (place, worker, queued): (Place, Option<Arc<Worker>>, Duration),
@@ -197,10 +214,9 @@ impl Pool {
             self.release_place(place);
             return None;
         };
-        let ticket = worker.segment.row(place.row).claim(self.incarnation);
+        let ticket = worker.segment.row(place.row).claim(self.proxies.own);
         let Some(ticket) = ticket else {
-            let (pool, slot, row) = (&self.name, worker.id.slot, place.row);
-            tracing::error!(%pool, slot, row, "row_held_by_another");
+            self.hold_back(&worker, place.row);
             return None;
         };
         self.counters.add(Counter::RequestsTotal, 1);

@@ -72,6 +72,11 @@ impl Permit {
         self.place.row
     }
 
+    /// Notes that the request goes over HTTP: then nobody else can know when its handler ends.
+    pub(crate) fn note_http(&self) {
+        self.worker.segment.row(self.place.row).note_http(self.ticket);
+    }
+
     /// Shows the request in the scoreboard, as running from now on.
     pub(crate) fn start(&mut self, summary: &Summary<'_>) {
         let row = self.worker.segment.row(self.place.row);

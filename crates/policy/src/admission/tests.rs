@@ -205,3 +205,39 @@ fn a_share_is_taken_into_account_by_the_prediction() {
     let others = waits(&mut pool, ANY);
     assert!((190..=215).contains(&others), "{others}: two rows, 10 ms each");
 }
+
+#[test]
+fn a_place_that_another_proxy_holds_is_no_permit_until_it_is_given_back() {
+    let mut pool = pool(1, 2, 5);
+    let held = Place { worker: 0, row: 0 };
+    pool.hold_back(held, now());
+    let place = admitted(pool.arrive(ANY, 0, now()));
+    assert_eq!((place.row, pool.busy()), (1, 2));
+    queued(pool.arrive(ANY, 1, now()));
+    assert!(!pool.withdraw(0, now()) && !pool.is_idle(0));
+    assert!(released(&mut pool, place).is_none(), "it is withdrawn");
+    assert!(!pool.is_idle(0), "a handler of the other proxy runs");
+    assert!(pool.give_back(held));
+    assert!(pool.is_idle(0));
+}
+
+#[test]
+fn who_lost_the_place_it_was_given_keeps_its_turn() {
+    let mut pool = pool(1, 2, 1);
+    let (lost, other) =
+        (admitted(pool.arrive(ANY, 0, now())), admitted(pool.arrive(ANY, 0, now())));
+    let ticket = queued(pool.arrive(ANY, 1, now()));
+    let grant = released(&mut pool, other).unwrap();
+    queued(pool.arrive(ANY, 2, now()));
+    pool.hold_back(grant.place, now());
+    pool.resume(ticket, ANY, now(), grant.waiter);
+    assert!(pool.next_grant(now()).is_none(), "nothing else is free");
+    assert_eq!(pool.queued(), 2, "also beyond the length of the queue");
+    assert!(pool.give_back(other));
+    let grant = pool.next_grant(now()).unwrap();
+    assert_eq!(grant.waiter, 1, "before who came later");
+    pool.hold_back(grant.place, now());
+    pool.resume(ticket, ANY, now(), 1);
+    assert_eq!(pool.leave(ticket), Some(1), "and may leave as before");
+    assert_eq!(released(&mut pool, lost).unwrap().waiter, 2);
+}

@@ -5,6 +5,7 @@
 mod death;
 mod hostile;
 mod incarnations;
+mod reclaim;
 
 use std::os::fd::{AsFd, OwnedFd};
 

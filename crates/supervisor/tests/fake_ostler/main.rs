@@ -104,6 +104,7 @@ async fn agree() -> Outcome {
             | ToProxy::WorkerStarted { .. }
             | ToProxy::WorkerServe { .. }
             | ToProxy::WorkerExited { .. }
+            | ToProxy::Proxies { .. }
             | ToProxy::LameDuck => continue,
         };
         channel.send(&answer, &[]).await?;

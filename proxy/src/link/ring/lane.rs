@@ -186,17 +186,14 @@ impl Lane {
     }
 
     fn ring(&self) {
-        self.heed(self.segment.bell().map(|bell| bell.ring()));
+        if let Some(bell) = self.segment.bell() {
+            heed(bell.ring(), &self.bell);
+        }
     }
 
     fn force(&self) {
-        self.heed(self.segment.bell().map(|bell| bell.force()));
-    }
-
-    fn heed(&self, rung: Option<Rung>) {
-        if rung == Some(Rung::WritePipe) {
-            // A full pipe has rings that were not heard yet; one without a reader has no worker.
-            let _written = rustix::io::write(&self.bell, &[1]);
+        if let Some(bell) = self.segment.bell() {
+            heed(bell.force(), &self.bell);
         }
     }
 
@@ -255,6 +252,14 @@ impl Tasks {
     fn wake(&self) {
         self.sending.wake();
         self.receiving.wake();
+    }
+}
+
+/// Does what is left to do after a ring.
+pub(super) fn heed(rung: Rung, pipe: &OwnedFd) {
+    if rung == Rung::WritePipe {
+        // A full pipe has rings that were not heard yet; one without a reader has no worker.
+        let _written = rustix::io::write(pipe, &[1]);
     }
 }
 
