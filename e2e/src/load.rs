@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use crate::client::{ReadError, request};
 use crate::{Client, DEADLINE, POLL};
@@ -34,13 +35,27 @@ pub struct Tally {
 }
 
 impl Load {
-    /// Sends so many clients off.
+    /// Sends so many clients off; each asks again as soon as it is answered.
     pub fn start(address: SocketAddr, path: &str, clients: usize) -> Self {
+        Self::start_paced(address, path, clients, Duration::ZERO)
+    }
+
+    /// Sends so many clients off, of which each asks once in so long a time, or when it is
+    /// answered if that is later. They begin one after the other, so that requests come evenly.
+    pub fn start_paced(address: SocketAddr, path: &str, clients: usize, every: Duration) -> Self {
+        let number = u32::try_from(clients).expect("not so many clients");
         let (stop, stopped) = watch::channel(false);
         let answered = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
-        for _ in 0..clients {
-            tasks.spawn(ask(address, path.to_owned(), stopped.clone(), Arc::clone(&answered)));
+        let begin = Instant::now();
+        for client in 0..number {
+            let pace = (!every.is_zero()).then(|| {
+                let mut pace = interval_at(begin + every * client / number, every);
+                pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                pace
+            });
+            let counted = (stopped.clone(), Arc::clone(&answered));
+            tasks.spawn(ask(address, path.to_owned(), counted, pace));
         }
         Self { clients: tasks, stop, answered }
     }
@@ -109,8 +124,8 @@ impl Tally {
 async fn ask(
     address: SocketAddr,
     path: String,
-    stopped: watch::Receiver<bool>,
-    answered: Arc<AtomicUsize>,
+    (stopped, answered): (watch::Receiver<bool>, Arc<AtomicUsize>),
+    mut pace: Option<Interval>,
 ) -> Tally {
     let mut tally = Tally::default();
     let mut ticks = interval(POLL);
@@ -122,6 +137,9 @@ async fn ask(
             continue;
         };
         while !*stopped.borrow() {
+            if let Some(pace) = &mut pace {
+                pace.tick().await;
+            }
             let sent = client.try_send(request("GET", &path)).await;
             let response = match sent {
                 Ok(()) => client.try_response("GET").await,

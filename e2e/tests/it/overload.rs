@@ -24,19 +24,23 @@ fn overloaded() -> Plan {
     )
 }
 
-/// Goal: at several times its capacity a pool does what it can, refuses the rest at once, and is
-/// idle right after. Method: one run measures the capacity, with as many clients as threads; one
-/// with fifty clients to each thread goes on for the same time, and is looked at half-way.
+/// Goal: at twice its capacity a pool does what it can, refuses the rest at once, and is idle
+/// right after. Method: one run measures the capacity, with as many clients as threads; in
+/// another of the same length twice as many requests come, evenly, from so many clients that none
+/// has to wait for an answer. It is looked at half-way.
 #[tokio::test]
 async fn overload_costs_no_capacity_and_refusals_are_quick() {
     let stack = overloaded().start().await;
     let time = if std::env::var_os("OSTLER_SOAK").is_some() { 30 } else { 4 };
     let time = Duration::from_secs(time);
-    let (alone, _) = run(&stack, THREADS, time).await;
+    let load = Load::start(stack.address(), "/sleep/20", THREADS);
+    let (alone, _) = run(&stack, load, time).await;
     alone.expect_all_answered();
     let capacity = alone.count("200 -");
 
-    let (crowd, grown) = run(&stack, 50 * THREADS, time).await;
+    let every = time * (100 * number(THREADS)) / (2 * number(capacity));
+    let load = Load::start_paced(stack.address(), "/sleep/20", 100 * THREADS, every);
+    let (crowd, grown) = run(&stack, load, time).await;
     assert!(crowd.errors.is_empty() && crowd.unanswered == 0, "{crowd:#?}");
     let served = crowd.count("200 -");
     assert!(capacity * 95 <= served * 100, "{served} served, {capacity} without overload");
@@ -62,11 +66,14 @@ async fn overload_costs_no_capacity_and_refusals_are_quick() {
     assert!(admitted <= longest + 0.020, "{admitted} s at p99, allowed are {longest}");
 }
 
-/// Keeps so many clients asking for so long. Returns what they got, and by how many bytes the
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap()
+}
+
+/// Lets a load go on for so long. Returns what they got, and by how many bytes the
 /// proxy grew in the second half.
-async fn run(stack: &Stack, clients: usize, time: Duration) -> (Tally, u64) {
+async fn run(stack: &Stack, load: Load, time: Duration) -> (Tally, u64) {
     let started = Instant::now();
-    let load = Load::start(stack.address(), "/sleep/20", clients);
     while started.elapsed() < time / 2 {
         load.until_answered(THREADS).await;
     }
