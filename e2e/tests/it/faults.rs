@@ -159,8 +159,8 @@ async fn an_answer_that_stops_in_its_middle_is_aborted() {
 }
 
 #[tokio::test]
-async fn a_killed_proxy_is_back_within_a_second() {
-    let stack = Stack::start("").await;
+async fn a_killed_proxy_is_back_within_a_second_with_new_workers_over_http() {
+    let stack = Stack::start("pool.probe.link = 'http'").await;
     let mut running = ask(&stack, "/sleep/30000").await;
     stack.until_pool("probe", |pool| pool["busy"] == 1).await;
     let (proxy, workers) = (stack.proxy().await, stack.workers("probe").await);

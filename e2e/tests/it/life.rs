@@ -287,10 +287,11 @@ async fn a_worker_inherits_its_listening_socket_and_nothing_else() {
     let usual = ["/dev/null", "pipe:[", "pipe:[", "socket:["];
     let pid = running(&stack, "sleep 1000 ").await;
     check_descriptors(pid, &usual).await;
-    // With the ring link: the segment, the bell, and a lane for each of the server's threads.
-    let link = ["/memfd:ostler-segment", "pipe:[", "anon_inode:[eventfd]", "anon_inode:[eventfd]"];
+    // With the ring link: the segment, the bell, and two lanes for each of the server's threads.
+    let mut link = vec!["/memfd:ostler-segment", "pipe:["];
+    link.extend(["anon_inode:[eventfd]"; 4]);
     let pid = running(&stack, "sleep 2000 ").await;
-    check_descriptors(pid, &[usual, link].concat()).await;
+    check_descriptors(pid, &[usual.to_vec(), link].concat()).await;
 }
 
 /// Waits until a process has descriptors from 0 on that stand for what begins so, and no others.
