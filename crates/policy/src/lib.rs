@@ -12,5 +12,7 @@ pub mod decimal;
 pub mod forwarded;
 pub mod http;
 pub mod keepalive;
+pub mod recycle;
 pub mod route;
+pub mod wear;
 pub mod worker;
