@@ -74,6 +74,13 @@ pub(crate) enum Ask {
         #[arg(long)]
         force: bool,
     },
+    /// Replaces every worker of a pool, never below its capacity floor; returns when that is done
+    Recycle {
+        /// The pool
+        pool: String,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Finishes the requests that were accepted, then ends; returns when it has
     Stop {
         #[command(flatten)]

@@ -12,7 +12,7 @@ use crate::cli::{Ask, ConfigFile, ExitStatus, Target};
 use crate::control::Control;
 use crate::control_client::{self, AskError};
 use crate::process;
-use crate::watch;
+use crate::{touch, watch};
 
 /// How long the last answers of the control socket may take to be written.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -27,6 +27,9 @@ pub(crate) fn run(ask: Ask) -> ExitCode {
         Ask::Config { file, defaults } => show_config(&file, defaults).into(),
         Ask::Reload { target, force } => {
             with_socket(&target, |socket| control_client::reload(socket, force)).into()
+        }
+        Ask::Recycle { pool, target } => {
+            with_socket(&target, |socket| control_client::recycle(socket, &pool)).into()
         }
         Ask::Stop { target, now } => {
             with_socket(&target, |socket| control_client::stop(socket, now)).into()
@@ -82,7 +85,8 @@ async fn serve(supervisor: Supervisor, socket: std::os::unix::net::UnixListener)
     let outcome = tokio::select! {
         outcome = supervisor.run() => outcome,
         never = control.serve() => match never {},
-        never = watch::follow(handle) => match never {},
+        never = watch::follow(handle.clone()) => match never {},
+        never = touch::follow(handle) => match never {},
     };
     control.finish(LAST_ANSWERS).await;
     match outcome {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST /reload  {"force": false}  200 {"version": 2}, or 409, 422, 500, 503 {"error": "…"}
+//! POST /recycle {"pool": "web"}   200 {"recycled": "web"}, or 404, 422, 500, 503 {"error": "…"}
 //! POST /stop    {"now": false}    200 {"stopped": true}, when everything has ended
 //! GET  /status                    what the status page answers; the query is passed on,
 //!                                 `json` where there is none
@@ -21,7 +22,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ostler_supervisor::{Handle, ReloadError};
+use ostler_supervisor::{Handle, RecycleError, ReloadError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
@@ -117,12 +118,16 @@ async fn converse(stream: UnixStream, handle: Handle) {
 async fn answer(request: Request<Incoming>, handle: &Handle) -> Answer {
     let done = match (request.method(), request.uri().path()) {
         (&Method::POST, "/reload") => reload(request, handle).await,
+        (&Method::POST, "/recycle") => recycle(request, handle).await,
         (&Method::POST, "/stop") => stop(request, handle).await,
         (&Method::GET, "/status") => status(request.uri().query(), handle).await,
-        (_, "/reload" | "/stop" | "/status") => {
+        (_, "/reload" | "/recycle" | "/stop" | "/status") => {
             Err((StatusCode::METHOD_NOT_ALLOWED, "another method is meant here".to_owned()))
         }
-        _ => Err((StatusCode::NOT_FOUND, "there are /reload, /stop and /status".to_owned())),
+        _ => Err((
+            StatusCode::NOT_FOUND,
+            "there are /reload, /recycle, /stop and /status".to_owned(),
+        )),
     };
     done.unwrap_or_else(|(status, error)| json(status, &serde_json::json!({ "error": error })))
 }
@@ -134,6 +139,12 @@ type Failure = (StatusCode, String);
 #[serde(deny_unknown_fields, default)]
 struct ReloadRequest {
     force: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RecycleRequest {
+    pool: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -156,6 +167,23 @@ fn reload_status(error: &ReloadError) -> StatusCode {
         ReloadError::System(_) => StatusCode::INTERNAL_SERVER_ERROR,
         ReloadError::Busy => StatusCode::CONFLICT,
         ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+async fn recycle(request: Request<Incoming>, handle: &Handle) -> Result<Answer, Failure> {
+    let RecycleRequest { pool } = read(request).await?;
+    match handle.recycle(pool.clone()).await {
+        Ok(()) => Ok(json(StatusCode::OK, &serde_json::json!({ "recycled": pool }))),
+        Err(error) => Err((recycle_status(&error), error.to_string())),
+    }
+}
+
+fn recycle_status(error: &RecycleError) -> StatusCode {
+    match error {
+        RecycleError::UnknownPool { .. } => StatusCode::NOT_FOUND,
+        RecycleError::NotReady(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        RecycleError::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,
+        RecycleError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -36,6 +36,7 @@ mod shared;
 mod snapshot;
 mod status;
 mod tasks;
+mod touch;
 mod transport;
 mod watch;
 

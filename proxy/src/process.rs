@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use ostler_conf::Config;
 use ostler_segment::{Access, CounterPage, Owner, Segment, SegmentError};
 use ostler_supervisor::channel::Channel;
-use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy, WorkerId};
+use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy, WorkerExit, WorkerId};
 use tokio::sync::watch;
 
 use self::apply::{Applied, ListenerSockets};
@@ -28,7 +28,7 @@ use crate::link::Ring;
 use crate::live::{BuildError, Known, LiveConfig};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
-use crate::pool::{Pool, Standing, Worker};
+use crate::pool::{Outlook, Pool, Standing, Worker};
 use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
 use crate::tasks::Tasks;
 
@@ -193,6 +193,18 @@ impl Process {
             }
             ToProxy::WorkerWithdraw { id } => self.withdraw(id),
             ToProxy::WorkerExited { id, exit } => self.lose_worker(&id, exit),
+            ToProxy::WorkerLastWords { id, lines } => {
+                if let Some(pool) = self.known.pools.get(&id.pool) {
+                    pool.note_last_words(&id, lines);
+                }
+            }
+            ToProxy::PoolOutlook { pool, pending, retry_in_ms } => {
+                if let Some(pool) = self.known.pools.get(&pool) {
+                    let wait = retry_in_ms.map(Duration::from_millis);
+                    let retry_at = wait.map(|wait| clock::now() + wait);
+                    pool.set_outlook(Outlook { pending, retry_at });
+                }
+            }
             ToProxy::Sync => {
                 self.channel.send(&FromProxy::Synced, &[]).await.map_err(ProcessError::Channel)?;
             }
@@ -331,7 +343,7 @@ impl Process {
     /// Takes a worker that has ended out of service at once, and forgets it a little later: by
     /// then its replacement is known, and nobody is refused in between.
     #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
-    fn lose_worker(&self, id: &WorkerId, exit: String) {
+    fn lose_worker(&self, id: &WorkerId, exit: WorkerExit) {
         if let Some((pool, worker)) = self.worker(id) {
             pool.note_exit(&worker, exit);
             tokio::spawn(async move {

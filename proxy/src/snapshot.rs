@@ -15,7 +15,7 @@ use procfs::Current as _;
 
 use crate::clock;
 use crate::live::{LiveConfig, Origin};
-use crate::pool::{Pool, PoolView, Standing, WINDOW_S, Worker};
+use crate::pool::{Outlook, Pool, PoolView, Standing, WINDOW_S, Worker};
 use crate::process_figures::Figures;
 use crate::reason::Reason;
 use crate::shared::{Gauges, Phase, Shared};
@@ -164,7 +164,11 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
         },
         left_total: counters.get(PoolCounter::Left),
         recycles_total: recycles(counters),
-        recycles_pending: Vec::new(),
+        recycles_pending: pending(&view.outlook),
+        retry_in_ms: view
+            .outlook
+            .retry_at
+            .map(|at| whole_ms(at.saturating_duration_since(clock::now()))),
         last_exit: view.last_exit.clone(),
         requests_total: counters.get(PoolCounter::RequestsTotal),
         queue_wait_ms_total: counters.get(PoolCounter::QueueWaitMsTotal),
@@ -195,6 +199,11 @@ fn recycles(counters: &CounterPage) -> BTreeMap<String, u64> {
         .iter()
         .map(|&(counter, name)| (name.to_owned(), counters.get(counter)))
         .collect()
+}
+
+fn pending(outlook: &Outlook) -> Vec<status::PendingRecycle> {
+    let pending = outlook.pending.iter();
+    pending.map(|it| status::PendingRecycle { slot: it.slot, reason: it.reason.clone() }).collect()
 }
 
 fn workers(view: &PoolView, now: Duration) -> Vec<status::Worker> {

@@ -20,6 +20,8 @@
 
 use std::time::Instant;
 
+use crate::worker::WorkerState;
+
 /// Why a worker is to be replaced, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -85,6 +87,24 @@ pub enum Standing {
     Ready,
     /// It drains or was told to end, and nothing will be started in it.
     Leaving,
+}
+
+impl Standing {
+    /// Returns how far a place in this state is.
+    pub fn of(state: WorkerState) -> Self {
+        match state {
+            WorkerState::Vacant { .. } => Self::Vacant,
+            WorkerState::Starting { .. }
+            | WorkerState::Warming { .. }
+            | WorkerState::Warm
+            | WorkerState::Killed { retired: false } => Self::Rising,
+            WorkerState::Ready { .. } => Self::Ready,
+            WorkerState::Draining { .. }
+            | WorkerState::Stopping { .. }
+            | WorkerState::Killed { retired: true }
+            | WorkerState::Gone => Self::Leaving,
+        }
+    }
 }
 
 /// A place for a worker. It has the number of its slot for life.

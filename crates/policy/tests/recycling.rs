@@ -391,16 +391,5 @@ impl Simulation {
 }
 
 fn standing(life: &WorkerLife) -> Standing {
-    match life.state() {
-        WorkerState::Vacant { .. } => Standing::Vacant,
-        WorkerState::Starting { .. }
-        | WorkerState::Warming { .. }
-        | WorkerState::Warm
-        | WorkerState::Killed { retired: false } => Standing::Rising,
-        WorkerState::Ready { .. } => Standing::Ready,
-        WorkerState::Draining { .. }
-        | WorkerState::Stopping { .. }
-        | WorkerState::Killed { retired: true }
-        | WorkerState::Gone => Standing::Leaving,
-    }
+    Standing::of(life.state())
 }

@@ -18,6 +18,9 @@ pub(crate) const MAX_LINE: usize = 8 * 1024;
 /// Lines kept of what a process complained about last.
 const TAIL_LINES: usize = 5;
 
+/// Bytes kept of these lines together. They are shown on a page.
+const TAIL_BYTES: usize = 2 * 1024;
+
 /// The last lines a process printed, shared by who reads them and who tells of its end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
@@ -25,16 +28,23 @@ pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
 impl Tail {
     fn push(&self, line: &str) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == TAIL_LINES {
+        let kept = line.get(..line.floor_char_boundary(TAIL_BYTES)).unwrap_or_default();
+        lines.push_back(kept.to_owned());
+        while TAIL_LINES < lines.len() || TAIL_BYTES < lines.iter().map(String::len).sum::<usize>()
+        {
             lines.pop_front();
         }
-        lines.push_back(line.to_owned());
     }
 
     /// Returns the lines as one text.
     pub(crate) fn text(&self) -> String {
+        self.lines().join(" | ")
+    }
+
+    /// Returns the lines, the last one last. Of more than [`TAIL_BYTES`] only the last are there.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
+        lines.iter().cloned().collect()
     }
 }
 

@@ -7,7 +7,7 @@
 //! end alone, where an eventfd would share it with the worker, which could so stop the proxy.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use ostler_conf::{Link, PoolConfig};
 use ostler_segment::{MAX_LANES, Segment, SegmentHead};
@@ -20,7 +20,9 @@ use crate::worker_process::StartWorkerError;
 /// What the proxy gets.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    descriptors: Vec<OwnedFd>,
+    segment: OwnedFd,
+    /// Of the ring link, where there is one.
+    link: Vec<OwnedFd>,
 }
 
 /// What the worker gets.
@@ -48,24 +50,29 @@ impl Ring {
             lanes,
         })?;
         if lanes == 0 {
-            return Ok((Self { descriptors: vec![segment] }, WorkerSide { descriptors: vec![] }));
+            return Ok((Self { segment, link: vec![] }, WorkerSide { descriptors: vec![] }));
         }
         let (worker_bell, proxy_bell) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(io::Error::from)?;
         let mut ours = vec![segment.try_clone()?, worker_bell];
-        let mut theirs = vec![segment, proxy_bell];
+        let mut link = vec![proxy_bell];
         for _ in 0..lanes {
             let lane = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .map_err(io::Error::from)?;
             ours.push(lane.try_clone()?);
-            theirs.push(lane);
+            link.push(lane);
         }
-        Ok((Self { descriptors: theirs }, WorkerSide { descriptors: ours }))
+        Ok((Self { segment, link }, WorkerSide { descriptors: ours }))
+    }
+
+    /// The shared memory.
+    pub(crate) fn segment(&self) -> BorrowedFd<'_> {
+        self.segment.as_fd()
     }
 
     /// What travels beside `WorkerStarted`.
     pub(crate) fn into_descriptors(self) -> Vec<OwnedFd> {
-        self.descriptors
+        std::iter::once(self.segment).chain(self.link).collect()
     }
 }
 

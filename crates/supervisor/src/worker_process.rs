@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ostler_conf::PoolConfig;
-use ostler_segment::SegmentError;
+use ostler_segment::{Access, Segment, SegmentError};
 use rustix::process::Pid;
 use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, oneshot};
@@ -54,6 +54,8 @@ pub(crate) struct WorkerProcess {
     pub(crate) id: WorkerId,
     pub(crate) pid: Pid,
     pub(crate) socket: PathBuf,
+    /// Its rows, to be looked at.
+    pub(crate) segment: Segment,
     /// Why it is being killed, where it is.
     pub(crate) fault: Option<String>,
     notify: PathBuf,
@@ -87,6 +89,7 @@ impl WorkerProcess {
     ) -> Result<(Self, Vec<OwnedFd>), StartWorkerError> {
         let config = model.config;
         let (ring, ours) = Ring::create(&id, config, machinery.event_loops)?;
+        let segment = Segment::map(ring.segment(), Access::Read)?;
         let socket = machinery.runtime_dir.worker_socket(&id);
         let notify = machinery.runtime_dir.notify_socket(&id);
         let backlog = config.concurrency.max(MIN_BACKLOG);
@@ -109,7 +112,9 @@ impl WorkerProcess {
         let (end, ended) = oneshot::channel();
         let witness = Witness { id: id.clone(), pid, set: model.set, events };
         machinery.tasks.spawn(witness.watch(child, ended));
-        Ok((Self { id, pid, socket, fault: None, notify, readiness, end }, ring.into_descriptors()))
+        let fault = None;
+        let process = Self { id, pid, socket, segment, fault, notify, readiness, end };
+        Ok((process, ring.into_descriptors()))
     }
 
     /// Cleans up after the process, which was reaped.
@@ -180,6 +185,7 @@ impl Witness {
         let (exit, reason) = (end.exit.to_string(), end.fault.as_deref());
         let last_words = tail.text();
         let stderr = Some(last_words.as_str()).filter(|words| !words.is_empty());
+        let lines = if end.is_planned { Vec::new() } else { tail.lines() };
         if end.is_planned {
             tracing::info!(pool, slot, generation, pid, exit, "worker_exited");
         } else {
@@ -187,7 +193,13 @@ impl Witness {
         }
         let parts: Vec<&str> = [reason, Some(&exit), stderr].into_iter().flatten().collect();
         let story = format!("pool {pool:?}, worker {slot}: {}", parts.join(": "));
-        let event = Event::WorkerTold { set: self.set, story, was_ready: end.was_ready };
+        let event = Event::WorkerTold {
+            id: self.id.clone(),
+            set: self.set,
+            story,
+            last_words: lines,
+            was_ready: end.was_ready,
+        };
         // Nobody listens only while the supervisor ends.
         drop(self.events.send(event).await);
     }

@@ -1,42 +1,55 @@
-//! The workers of one pool under one configuration.
+//! The workers of one pool.
 //!
-//! Carries out what `ostler_policy::worker` decides for each slot. A reload or a new proxy process
-//! never changes a set: it makes another one and retires this.
+//! Carries out what `ostler_policy` decides: `worker` for each place, `recycle` for which of them
+//! is replaced when. A reload that changes how workers are started makes a new set with one worker
+//! beside the old one; in force, it adopts the places of the old set and replaces them one by one.
+//! A new proxy process gets new sets.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ostler_conf::{PoolConfig, Ready};
-use ostler_policy::worker::{WorkerCommand, WorkerEvent, WorkerLife, WorkerLimits, WorkerState};
+use ostler_policy::recycle::{Limits, Reason, Scheduler, Step};
+use ostler_policy::wear::WearLimits;
+use ostler_policy::worker::{WorkerCommand, WorkerEvent, WorkerLimits, WorkerState};
 use ostler_segment::counter::Pool;
 use rustix::process::Pid;
 
 use crate::event::SetId;
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::identity::Identity;
 use crate::machinery::Machinery;
-use crate::message::{ToProxy, WorkerId};
+use crate::message::{PendingRecycle, ToProxy, WorkerId};
+use crate::place::{Place, Recipe, Seen};
 use crate::runtime_dir;
 use crate::worker_process::{Model, WorkerProcess};
 
-/// A set of workers, one a slot.
+/// How often workers are looked at that may have served enough. Short, because a busy worker
+/// serves hundreds of requests between two looks; reading the rows takes microseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The workers of a pool: one a slot, and those that replace some or are being replaced.
 #[derive(Debug)]
 pub(crate) struct WorkerSet {
     pub(crate) id: SetId,
     pool: String,
+    /// In force; the places' recipes may be older.
     config: PoolConfig,
-    identity: Option<Identity>,
+    recipe: Arc<Recipe>,
+    scheduler: Scheduler,
+    wear: WearLimits,
+    /// When the workers are looked at next; `None`: there is nothing to look for.
+    look_at: Option<Instant>,
     /// Warm workers wait to be released before they serve.
     is_held: bool,
+    /// All places leave, and nothing is started.
+    is_ending: bool,
     /// The story of a worker that did not get ready.
     failure: Option<String>,
-    slots: Vec<Slot>,
-}
-
-#[derive(Debug)]
-struct Slot {
-    number: u32,
-    life: WorkerLife,
-    process: Option<WorkerProcess>,
+    places: Vec<Place>,
+    next_key: u64,
+    /// What the proxy process was told last.
+    told: (Vec<PendingRecycle>, Option<Instant>),
 }
 
 impl WorkerSet {
@@ -48,15 +61,36 @@ impl WorkerSet {
         identity: Option<Identity>,
         now: Instant,
     ) -> Self {
-        let slot = |number| Slot { number, life: WorkerLife::new(now), process: None };
-        let slots = (0..config.processes).map(slot).collect();
-        let (pool, config) = (pool.to_owned(), config.clone());
-        Self { id, pool, config, identity, is_held: false, failure: None, slots }
+        let recipe = Arc::new(Recipe { config: config.clone(), identity });
+        let mut set = Self {
+            id,
+            pool: pool.to_owned(),
+            config: config.clone(),
+            recipe,
+            scheduler: Scheduler::new(limits_of(config)),
+            wear: wear_of(config),
+            look_at: None,
+            is_held: false,
+            is_ending: false,
+            failure: None,
+            places: Vec::new(),
+            next_key: 0,
+            told: (Vec::new(), None),
+        };
+        (0..config.processes).for_each(|slot| set.add_place(slot, now));
+        set.look_at = set.next_look(now);
+        set
     }
 
     /// Has warm workers wait for `release`.
     pub(crate) fn hold(mut self) -> Self {
         self.is_held = true;
+        self
+    }
+
+    /// Begins with one worker, beside the set that it is to adopt.
+    pub(crate) fn first_one(mut self) -> Self {
+        self.places.truncate(1);
         self
     }
 
@@ -66,14 +100,101 @@ impl WorkerSet {
         self.feed(WorkerEvent::Serve, now, machinery);
     }
 
-    /// Gives every slot an event.
-    pub(crate) fn feed(&mut self, event: WorkerEvent, now: Instant, machinery: &mut Machinery) {
-        for index in 0..self.slots.len() {
-            self.step(index, event, now, machinery);
+    /// Takes the places of the set before it, which are then replaced.
+    pub(crate) fn adopt(&mut self, old: Self) {
+        let ours = std::mem::take(&mut self.places);
+        let theirs = old.places.len();
+        // In this order, so that our own are the younger ones.
+        for (index, place) in old.places.into_iter().chain(ours).enumerate() {
+            let key = self.take_key();
+            if index < theirs && place.is_staying() {
+                self.scheduler.request(key, Reason::Configuration);
+            }
+            self.places.push(Place { key, ..place });
+        }
+        self.told = old.told;
+    }
+
+    /// Puts a configuration in force under which the workers may go on.
+    pub(crate) fn reconfigure(&mut self, config: &PoolConfig, now: Instant) {
+        self.config = config.clone();
+        self.failure = None;
+        let identity = self.recipe.identity.clone();
+        self.recipe = Arc::new(Recipe { config: config.clone(), identity });
+        self.scheduler.set_limits(limits_of(config));
+        self.wear = wear_of(config);
+        self.look_at = self.next_look(now);
+    }
+
+    /// Asks for every worker to be replaced.
+    pub(crate) fn recycle(&mut self, reason: Reason) {
+        self.failure = None;
+        for place in &self.places {
+            // One that starts has not looked at what an operator changed since, or it has: who
+            // changed a file of the application does not know.
+            let is_meant = match reason {
+                Reason::ReloadOnChange => place.is_staying() && place.process.is_some(),
+                _ => place.is_ready(),
+            };
+            if is_meant {
+                self.scheduler.request(place.key, reason);
+            }
         }
     }
 
-    /// Gives the slot of a worker an event. Returns false where that worker is not here.
+    /// Asks for one worker to be replaced. Returns false where that worker is not here.
+    pub(crate) fn recycle_worker(&mut self, id: &WorkerId, reason: Reason, now: Instant) -> bool {
+        let is_it = |process: &WorkerProcess| process.id == *id;
+        let Some(place) = self.position(is_it).and_then(|at| self.places.get(at)) else {
+            return false;
+        };
+        if place.is_ready() {
+            self.scheduler.request(place.key, reason);
+            if reason == Reason::EveryThreadStuck {
+                self.scheduler.force(place.key, now + self.config.start_timeout);
+            }
+        }
+        true
+    }
+
+    /// Withdraws what was asked for by `recycle`.
+    pub(crate) fn cancel(&mut self, reason: Reason) {
+        self.scheduler.cancel(reason);
+    }
+
+    /// Returns whether every slot has a serving worker, and none is to be replaced because of what
+    /// people did.
+    pub(crate) fn is_settled(&self) -> bool {
+        let by_people = [Reason::Operator, Reason::Configuration, Reason::ReloadOnChange];
+        let is_good = |place: &Place| {
+            let is_asked =
+                self.scheduler.reason(place.key).is_some_and(|reason| by_people.contains(&reason));
+            place.is_ready() && !is_asked
+        };
+        let has_good = |slot| self.places.iter().any(|it| it.slot == slot && is_good(it));
+        let staying = self.places.iter().filter(|place| place.is_staying()).count();
+        (0..self.config.processes).all(has_good) && staying == self.config.processes as usize
+    }
+
+    /// Gives every place an event; one that ends workers ends the set.
+    pub(crate) fn feed(&mut self, event: WorkerEvent, now: Instant, machinery: &mut Machinery) {
+        let is_end =
+            matches!(event, WorkerEvent::Retire | WorkerEvent::Terminate | WorkerEvent::Kill);
+        self.is_ending |= is_end;
+        if event == WorkerEvent::Tick {
+            self.look(now);
+            self.schedule(now, machinery);
+        }
+        for index in 0..self.places.len() {
+            self.step(index, event, now, machinery);
+        }
+        self.forget_gone();
+        if event == WorkerEvent::Tick {
+            self.tell(now, machinery);
+        }
+    }
+
+    /// Gives the place of a worker an event. Returns false where that worker is not here.
     pub(crate) fn feed_worker(
         &mut self,
         id: &WorkerId,
@@ -90,7 +211,7 @@ impl WorkerSet {
 
     /// Notes what a worker did not do as it should; it will be killed for that.
     pub(crate) fn blame(&mut self, id: &WorkerId, fault: &str) {
-        for process in self.slots.iter_mut().filter_map(|slot| slot.process.as_mut()) {
+        for process in self.places.iter_mut().filter_map(|place| place.process.as_mut()) {
             if process.id == *id {
                 process.fault = Some(fault.to_owned());
             }
@@ -106,17 +227,11 @@ impl WorkerSet {
         machinery: &mut Machinery,
     ) -> bool {
         let Some(index) = self.position(|process| process.pid == pid) else { return false };
-        let Some(slot) = self.slots.get_mut(index) else { return false };
-        let state = slot.life.state();
-        let was_ready = matches!(state, WorkerState::Ready { .. });
-        let is_planned = matches!(
-            state,
-            WorkerState::Draining { .. }
-                | WorkerState::Stopping { .. }
-                | WorkerState::Killed { retired: true }
-        );
-        if let Some(process) = slot.process.take() {
-            let message = ToProxy::WorkerExited { id: process.id.clone(), exit: exit.to_string() };
+        let Some(place) = self.places.get_mut(index) else { return false };
+        let (state, was_ready) = (place.life.state(), place.is_ready());
+        let is_planned = !place.is_staying();
+        if let Some(process) = place.process.take() {
+            let message = ToProxy::WorkerExited { id: process.id.clone(), exit };
             machinery.proxy.tell(message, Vec::new());
             machinery.guard_ended(pid);
             process.ended(exit, was_ready, is_planned);
@@ -126,7 +241,9 @@ impl WorkerSet {
         } else if !is_planned {
             machinery.pages.count(&self.pool, Pool::RecycleExit);
         }
+        self.scheduler.exited(place.key);
         self.step(index, WorkerEvent::Exited, now, machinery);
+        self.forget_gone();
         true
     }
 
@@ -140,14 +257,29 @@ impl WorkerSet {
         self.failure.as_deref()
     }
 
+    /// Notes how much memory the group of a process has. One with twice its limit goes soon, even
+    /// below the floor.
+    pub(crate) fn note_memory(&mut self, pid: Pid, bytes: u64) {
+        for place in &mut self.places {
+            if place.process.as_ref().is_some_and(|process| process.pid == pid) {
+                place.seen.memory = Some(bytes);
+            }
+        }
+    }
+
+    /// Returns whether the memory of its workers matters.
+    pub(crate) fn limits_memory(&self) -> bool {
+        self.wear.max_memory.is_some()
+    }
+
     /// Returns the processes.
     pub(crate) fn pids(&self) -> impl Iterator<Item = Pid> {
-        self.slots.iter().filter_map(|slot| slot.process.as_ref()).map(|process| process.pid)
+        self.places.iter().filter_map(|place| place.process.as_ref()).map(|process| process.pid)
     }
 
     /// Returns the workers that have a process.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &WorkerId> {
-        self.slots.iter().filter_map(|slot| slot.process.as_ref()).map(|process| &process.id)
+        self.places.iter().filter_map(|place| place.process.as_ref()).map(|process| &process.id)
     }
 
     /// Returns how long a worker that was told to end may take.
@@ -156,34 +288,141 @@ impl WorkerSet {
     }
 
     /// Returns when time changes something.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.slots.iter().filter_map(|slot| slot.life.due()).min()
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        let lives = self.places.iter().filter_map(|place| place.life.due());
+        let forced = self.scheduler.due(now).filter(|_| self.is_scheduled());
+        lives.chain(forced).chain(self.look_at.filter(|_| self.is_scheduled())).min()
     }
 
     /// Returns whether every worker is warm and waits to be released.
     pub(crate) fn is_warm(&self) -> bool {
-        self.slots.iter().all(|slot| slot.life.state() == WorkerState::Warm)
+        self.places.iter().all(|place| place.life.state() == WorkerState::Warm)
     }
 
-    /// Returns whether every worker serves.
+    /// Returns whether as many workers serve as have to.
     pub(crate) fn is_serving(&self) -> bool {
-        self.slots.iter().all(|slot| matches!(slot.life.state(), WorkerState::Ready { .. }))
+        let ready = self.places.iter().filter(|place| place.is_ready()).count();
+        self.config.min_ready as usize <= ready
     }
 
     /// Returns whether nothing is left and nothing will be started.
     pub(crate) fn is_gone(&self) -> bool {
-        self.slots.iter().all(|slot| slot.life.state() == WorkerState::Gone)
+        self.is_ending && self.places.is_empty()
     }
 
     /// Counts why all workers are being replaced.
     pub(crate) fn count(&self, reason: Pool, machinery: &Machinery) {
-        for _ in self.slots.iter().filter(|slot| slot.life.has_process()) {
+        for _ in self.places.iter().filter(|place| place.life.has_process()) {
             machinery.pages.count(&self.pool, reason);
         }
     }
 
+    fn is_scheduled(&self) -> bool {
+        !self.is_held && !self.is_ending
+    }
+
+    /// Looks whether workers have worn enough, when it is time to.
+    fn look(&mut self, now: Instant) {
+        if !self.is_scheduled() || self.look_at.is_none_or(|at| now < at) {
+            return;
+        }
+        for place in self.places.iter_mut().filter(|place| place.is_ready()) {
+            let Some(wear) = place.wear(now) else { continue };
+            if let Some(reason) = self.wear.exceeded(&wear, place.seed()) {
+                self.scheduler.request(place.key, reason);
+            }
+            if self.wear.is_twice_the_memory(&wear) {
+                self.scheduler.force(place.key, now + self.config.start_timeout);
+            }
+        }
+        self.look_at = self.next_look(now);
+    }
+
+    fn next_look(&self, now: Instant) -> Option<Instant> {
+        (self.wear != WearLimits::default()).then_some(now + LOOK_EVERY)
+    }
+
+    /// Replaces workers as far as that is possible at this moment.
+    fn schedule(&mut self, now: Instant, machinery: &mut Machinery) {
+        self.forget_gone();
+        while self.is_scheduled() {
+            let views: Vec<_> = self.places.iter().map(Place::view).collect();
+            match self.scheduler.next(&views, now) {
+                Some(Step::Start { slot }) => self.add_place(slot, now),
+                Some(Step::Retire { key, reason }) => self.retire(key, reason, now, machinery),
+                None => return,
+            }
+            self.forget_gone();
+        }
+    }
+
+    fn retire(
+        &mut self,
+        key: u64,
+        reason: Option<Reason>,
+        now: Instant,
+        machinery: &mut Machinery,
+    ) {
+        let Some(index) = self.places.iter().position(|place| place.key == key) else { return };
+        let process = self.places.get(index).and_then(|place| place.process.as_ref());
+        if let (Some(reason), Some(process)) = (reason, process) {
+            let WorkerId { pool, slot, generation } = &process.id;
+            tracing::info!(pool, slot, generation, reason = reason.word(), "worker_recycled");
+            machinery.pages.count(pool, counter(reason));
+        }
+        self.step(index, WorkerEvent::Retire, now, machinery);
+    }
+
+    fn add_place(&mut self, slot: u32, now: Instant) {
+        let key = self.take_key();
+        self.places.push(Place::new(key, slot, Arc::clone(&self.recipe), now));
+    }
+
+    fn take_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    fn forget_gone(&mut self) {
+        let Self { places, scheduler, .. } = self;
+        places.retain(|place| {
+            let is_gone = place.life.state() == WorkerState::Gone;
+            if is_gone {
+                scheduler.gone(place.key);
+            }
+            !is_gone
+        });
+    }
+
+    /// Tells the proxy process what is to come, for the status page, where that changed.
+    fn tell(&mut self, now: Instant, machinery: &Machinery) {
+        if self.is_held || self.is_ending {
+            return;
+        }
+        let views: Vec<_> = self.places.iter().map(Place::view).collect();
+        let pending = self.scheduler.pending(&views);
+        let pending: Vec<PendingRecycle> = pending
+            .map(|(it, reason)| PendingRecycle { slot: it.slot, reason: reason.word().to_owned() })
+            .collect();
+        let retries = self.places.iter().filter_map(|place| match place.life.state() {
+            WorkerState::Vacant { retry_at } => Some(retry_at),
+            _ => None,
+        });
+        let next = (pending, retries.min());
+        if next != self.told {
+            let wait = next.1.map(|at| at.saturating_duration_since(now).as_millis());
+            let message = ToProxy::PoolOutlook {
+                pool: self.pool.clone(),
+                pending: next.0.clone(),
+                retry_in_ms: wait.map(|wait| u64::try_from(wait).unwrap_or(u64::MAX)),
+            };
+            machinery.proxy.tell(message, Vec::new());
+            self.told = next;
+        }
+    }
+
     fn position(&self, is_it: impl Fn(&WorkerProcess) -> bool) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.process.as_ref().is_some_and(&is_it))
+        self.places.iter().position(|place| place.process.as_ref().is_some_and(&is_it))
     }
 
     fn limits(&self) -> WorkerLimits {
@@ -194,22 +433,23 @@ impl WorkerSet {
         }
     }
 
-    /// One step of one slot, and those that follow from it at once.
+    /// One step of one place, and those that follow from it at once.
     fn step(&mut self, index: usize, event: WorkerEvent, now: Instant, machinery: &mut Machinery) {
         let limits = self.limits();
         let mut next = Some(event);
         while let Some(event) = next.take() {
-            let Some(slot) = self.slots.get_mut(index) else { return };
-            let (life, command) = slot.life.step(event, now, &limits);
-            slot.life = life;
+            let Some(place) = self.places.get_mut(index) else { return };
+            let (life, command) = place.life.step(event, now, &limits);
+            place.life = life;
+            let ready = place.recipe.config.ready;
             next = match command {
-                Some(WorkerCommand::Spawn) => Some(self.spawn(index, machinery)),
+                Some(WorkerCommand::Spawn) => Some(self.spawn(index, now, machinery)),
                 Some(WorkerCommand::Kill) if event == WorkerEvent::Tick => {
-                    self.timed_out(index);
+                    place.timed_out(limits.start_timeout);
                     None
                 }
                 Some(command) => {
-                    self.carry_out(index, command, now, machinery);
+                    place.carry_out(command, now, machinery);
                     None
                 }
                 None if life.state() == WorkerState::Warm && !self.is_held => {
@@ -218,28 +458,29 @@ impl WorkerSet {
                 None => None,
             };
             // A program that does not report is asked at once.
-            if next == Some(WorkerEvent::Ready) && self.config.ready == Ready::Notify {
+            if next == Some(WorkerEvent::Ready) && ready == Ready::Notify {
                 next = None;
             }
         }
     }
 
     /// Starts a process. Returns the event to go on with.
-    fn spawn(&mut self, index: usize, machinery: &mut Machinery) -> WorkerEvent {
-        let Some(slot) = self.slots.get_mut(index) else { return WorkerEvent::Exited };
-        let id = machinery.generations.next(&self.pool, slot.number);
-        let config = &self.config;
-        let model = Model { set: self.id, config, identity: self.identity.as_ref() };
+    fn spawn(&mut self, index: usize, now: Instant, machinery: &mut Machinery) -> WorkerEvent {
+        let Some(place) = self.places.get_mut(index) else { return WorkerEvent::Exited };
+        let id = machinery.generations.next(&self.pool, place.slot);
+        let Recipe { config, identity } = place.recipe.as_ref();
+        let model = Model { set: self.id, config, identity: identity.as_ref() };
         match WorkerProcess::start(id.clone(), &model, machinery) {
             Ok((process, ring)) => {
                 let (pid, socket) = (process.pid, process.socket.clone());
-                slot.process = Some(process);
+                let rows = config.concurrency;
+                place.process = Some(process);
+                place.seen = Seen::nothing(now);
                 let WorkerId { pool, slot, generation } = &id;
                 tracing::info!(pool, slot, generation, pid = pid.as_raw_pid(), "worker_started");
                 machinery.guard_started(pid);
                 let pid = pid.as_raw_pid().unsigned_abs();
-                let started = ToProxy::WorkerStarted { id, pid, rows: config.concurrency, socket };
-                machinery.proxy.tell(started, ring);
+                machinery.proxy.tell(ToProxy::WorkerStarted { id, pid, rows, socket }, ring);
                 WorkerEvent::Ready
             }
             Err(error) => {
@@ -252,53 +493,33 @@ impl WorkerSet {
             }
         }
     }
+}
 
-    /// A deadline passed, and the process is to be killed.
-    fn timed_out(&mut self, index: usize) {
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        let is_start = slot.life.state() == (WorkerState::Killed { retired: false });
-        if let Some(process) = &mut slot.process {
-            if is_start {
-                let limit = self.config.start_timeout;
-                process.fault = Some(format!("not ready within start-timeout ({limit:?})"));
-            }
-            exit::kill_group(process.pid);
-        }
+fn limits_of(config: &PoolConfig) -> Limits {
+    let PoolConfig { processes, surge, min_ready, .. } = *config;
+    Limits { processes, surge, min_ready }
+}
+
+fn wear_of(config: &PoolConfig) -> WearLimits {
+    let set = |number: u64| Some(number).filter(|&number| number != 0);
+    WearLimits {
+        max_requests: set(u64::from(config.max_requests)),
+        max_age: config.max_age,
+        max_memory: set(config.max_memory.0),
+        max_idle: config.max_idle,
     }
+}
 
-    fn carry_out(&self, index: usize, command: WorkerCommand, now: Instant, machinery: &Machinery) {
-        let Some(slot) = self.slots.get(index) else { return };
-        let Some(process) = &slot.process else { return };
-        let id = process.id.clone();
-        match command {
-            WorkerCommand::Spawn => {}
-            WorkerCommand::WarmUp => {
-                let left = slot.life.due().map(|due| due.saturating_duration_since(now));
-                let message = self.warm_up(id, left.unwrap_or_default());
-                machinery.proxy.tell(message, Vec::new());
-            }
-            WorkerCommand::Serve => {
-                let WorkerId { pool, slot, generation } = &id;
-                tracing::info!(pool, slot, generation, "worker_ready");
-                machinery.proxy.tell(ToProxy::WorkerServe { id }, Vec::new());
-            }
-            WorkerCommand::Withdraw => {
-                machinery.proxy.tell(ToProxy::WorkerWithdraw { id }, Vec::new());
-            }
-            WorkerCommand::Terminate => exit::terminate(process.pid),
-            WorkerCommand::Kill => exit::kill_group(process.pid),
-        }
-    }
-
-    fn warm_up(&self, id: WorkerId, left: Duration) -> ToProxy {
-        let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let (paths, check_status) = match self.config.ready {
-            Ready::Notify => (self.config.warm_up.clone(), true),
-            Ready::Http => {
-                let first = self.config.warm_up.first().map_or("/", String::as_str);
-                (vec![first.to_owned()], false)
-            }
-        };
-        ToProxy::WorkerWarm { id, paths, timeout_ms, check_status }
+fn counter(reason: Reason) -> Pool {
+    match reason {
+        Reason::EveryThreadStuck | Reason::RequestTimeout => Pool::RecycleRequestTimeout,
+        Reason::Health => Pool::RecycleHealth,
+        Reason::MaxMemory => Pool::RecycleMaxMemory,
+        Reason::Operator => Pool::RecycleOperator,
+        Reason::Configuration => Pool::RecycleConfig,
+        Reason::ReloadOnChange => Pool::RecycleReloadOnChange,
+        Reason::MaxAge => Pool::RecycleMaxAge,
+        Reason::MaxRequests => Pool::RecycleMaxRequests,
+        Reason::MaxIdle => Pool::RecycleMaxIdle,
     }
 }

@@ -107,6 +107,9 @@ fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
         let ago = duration(snapshot.taken().ms_since(exit.at));
         let text = format!("worker {}-{}: {}, {ago} ago", exit.slot, exit.generation, exit.exit);
         fact(page, "Last exit", &text);
+        for line in &exit.stderr {
+            fact(page, "Last words", line);
+        }
     }
     page.raw("</dl>\n");
 }

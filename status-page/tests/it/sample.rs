@@ -170,6 +170,9 @@ fn api() -> Pool {
             slot: 2,
             generation: 4,
             exit: "signal 9".to_owned(),
+            status: None,
+            signal: Some(9),
+            stderr: vec!["thread 'main' panicked at <b>src/main.rs</b>".to_owned()],
         }),
         workers: vec![
             worker((0, 1, 400), WorkerState::Ready, 12_345.0, &rows),
