@@ -26,8 +26,6 @@ pub(crate) enum Event {
         story: String,
         /// What it printed last to standard error; empty where it was told to end.
         last_words: Vec<String>,
-        /// Whether it had been ready.
-        was_ready: bool,
     },
     /// Resident memory of process groups, in bytes, by their number.
     Memory(BTreeMap<i32, u64>),

@@ -209,13 +209,13 @@ impl Supervisor {
             Event::WorkerReady(id) => {
                 self.workers.feed_worker(&id, WorkerEvent::Ready, now, &mut self.machinery);
             }
-            Event::WorkerTold { id, set, story, last_words, was_ready } => {
+            Event::WorkerTold { id, set, story, last_words } => {
+                if let Some(set) = self.workers.get_mut(set) {
+                    set.told(&id, story);
+                }
                 if !last_words.is_empty() {
                     let message = ToProxy::WorkerLastWords { id, lines: last_words };
                     self.machinery.proxy.tell(message, Vec::new());
-                }
-                if let Some(set) = self.workers.get_mut(set).filter(|_| !was_ready) {
-                    set.failed(story);
                 }
             }
             Event::Memory(found) => self.note_memory(&found),

@@ -68,7 +68,6 @@ pub(crate) struct WorkerProcess {
 struct End {
     exit: Exit,
     fault: Option<String>,
-    was_ready: bool,
     is_planned: bool,
 }
 
@@ -118,11 +117,11 @@ impl WorkerProcess {
     }
 
     /// Cleans up after the process, which was reaped.
-    pub(crate) fn ended(self, exit: Exit, was_ready: bool, is_planned: bool) {
+    pub(crate) fn ended(self, exit: Exit, is_planned: bool) {
         self.readiness.abort();
         runtime_dir::remove(&self.socket);
         runtime_dir::remove(&self.notify);
-        let end = End { exit, fault: self.fault, was_ready, is_planned };
+        let end = End { exit, fault: self.fault, is_planned };
         if self.end.send(end).is_err() {
             tracing::error!(pid = self.pid.as_raw_pid(), "worker_output_task_ended");
         }
@@ -193,13 +192,8 @@ impl Witness {
         }
         let parts: Vec<&str> = [reason, Some(&exit), stderr].into_iter().flatten().collect();
         let story = format!("pool {pool:?}, worker {slot}: {}", parts.join(": "));
-        let event = Event::WorkerTold {
-            id: self.id.clone(),
-            set: self.set,
-            story,
-            last_words: lines,
-            was_ready: end.was_ready,
-        };
+        let event =
+            Event::WorkerTold { id: self.id.clone(), set: self.set, story, last_words: lines };
         // Nobody listens only while the supervisor ends.
         drop(self.events.send(event).await);
     }

@@ -46,10 +46,12 @@ pub(crate) struct WorkerSet {
     is_ending: bool,
     /// The story of a worker that did not get ready.
     failure: Option<String>,
+    /// Workers that did not get ready, and whose stories are not told yet.
+    untold: Vec<WorkerId>,
     places: Vec<Place>,
     next_key: u64,
     /// What the proxy process was told last.
-    told: (Vec<PendingRecycle>, Option<Instant>),
+    outlook: (Vec<PendingRecycle>, Option<Instant>),
 }
 
 impl WorkerSet {
@@ -73,9 +75,10 @@ impl WorkerSet {
             is_held: false,
             is_ending: false,
             failure: None,
+            untold: Vec::new(),
             places: Vec::new(),
             next_key: 0,
-            told: (Vec::new(), None),
+            outlook: (Vec::new(), None),
         };
         (0..config.processes).for_each(|slot| set.add_place(slot, now));
         set.look_at = set.next_look(now);
@@ -97,6 +100,7 @@ impl WorkerSet {
     /// Lets warm workers serve.
     pub(crate) fn release(&mut self, now: Instant, machinery: &mut Machinery) {
         self.is_held = false;
+        self.forgive();
         self.feed(WorkerEvent::Serve, now, machinery);
     }
 
@@ -112,13 +116,13 @@ impl WorkerSet {
             }
             self.places.push(Place { key, ..place });
         }
-        self.told = old.told;
+        self.outlook = old.outlook;
     }
 
     /// Puts a configuration in force under which the workers may go on.
     pub(crate) fn reconfigure(&mut self, config: &PoolConfig, now: Instant) {
         self.config = config.clone();
-        self.failure = None;
+        self.forgive();
         let identity = self.recipe.identity.clone();
         self.recipe = Arc::new(Recipe { config: config.clone(), identity });
         self.scheduler.set_limits(limits_of(config));
@@ -128,7 +132,7 @@ impl WorkerSet {
 
     /// Asks for every worker to be replaced.
     pub(crate) fn recycle(&mut self, reason: Reason) {
-        self.failure = None;
+        self.forgive();
         for place in &self.places {
             // One that starts has not looked at what an operator changed since, or it has: who
             // changed a file of the application does not know.
@@ -234,7 +238,10 @@ impl WorkerSet {
             let message = ToProxy::WorkerExited { id: process.id.clone(), exit };
             machinery.proxy.tell(message, Vec::new());
             machinery.guard_ended(pid);
-            process.ended(exit, was_ready, is_planned);
+            if !was_ready && !is_planned {
+                self.untold.push(process.id.clone());
+            }
+            process.ended(exit, is_planned);
         }
         if state == (WorkerState::Killed { retired: false }) {
             machinery.pages.count(&self.pool, Pool::RecycleStartTimeout);
@@ -247,9 +254,18 @@ impl WorkerSet {
         true
     }
 
-    /// Notes the story of a worker that did not get ready.
-    pub(crate) fn failed(&mut self, story: String) {
-        self.failure = Some(story);
+    /// Notes the story of a worker that ended. It counts if that did not get ready.
+    pub(crate) fn told(&mut self, id: &WorkerId, story: String) {
+        if let Some(at) = self.untold.iter().position(|untold| untold == id) {
+            self.untold.swap_remove(at);
+            self.failure = Some(story);
+        }
+    }
+
+    /// Forgets that workers did not get ready: only those that start from here on matter.
+    fn forgive(&mut self) {
+        self.failure = None;
+        self.untold.clear();
     }
 
     /// Returns the story of the worker that did not get ready last.
@@ -409,7 +425,7 @@ impl WorkerSet {
             _ => None,
         });
         let next = (pending, retries.min());
-        if next != self.told {
+        if next != self.outlook {
             let wait = next.1.map(|at| at.saturating_duration_since(now).as_millis());
             let message = ToProxy::PoolOutlook {
                 pool: self.pool.clone(),
@@ -417,7 +433,7 @@ impl WorkerSet {
                 retry_in_ms: wait.map(|wait| u64::try_from(wait).unwrap_or(u64::MAX)),
             };
             machinery.proxy.tell(message, Vec::new());
-            self.told = next;
+            self.outlook = next;
         }
     }
 

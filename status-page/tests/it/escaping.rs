@@ -66,6 +66,7 @@ fn hostile() -> Snapshot {
         }
         if let Some(exit) = &mut pool.last_exit {
             exit.exit = HOSTILE.into();
+            exit.stderr = vec![HOSTILE.into()];
         }
         let threads = pool.workers.iter_mut().flat_map(|worker| &mut worker.threads);
         for request in threads.filter_map(|thread| thread.request.as_mut()) {
