@@ -16,6 +16,7 @@ mod life;
 mod metrics;
 mod operators;
 mod origins;
+mod recycle;
 mod reload;
 mod retries;
 mod ring;
