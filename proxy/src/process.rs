@@ -4,6 +4,7 @@
 
 mod apply;
 mod death;
+mod health;
 mod warm_up;
 
 use std::io;
@@ -189,6 +190,7 @@ impl Process {
             ToProxy::WorkerServe { id } => {
                 if let Some((pool, worker)) = self.worker(&id) {
                     pool.serve(&worker);
+                    self.watch_health();
                 }
             }
             ToProxy::WorkerWithdraw { id } => self.withdraw(id),
@@ -280,6 +282,7 @@ impl Process {
         running.shared.config_error.store(Arc::new(None));
         let loops = (&running.loops[..], &running.status_loop);
         running.applied.listen(&mut self.sockets, (&before, &live), loops).await;
+        self.watch_health();
         Ok(Ok(()))
     }
 
@@ -389,6 +392,23 @@ impl Process {
                 tracing::warn!(%error, "report_not_sent");
             }
         });
+    }
+
+    /// Has every serving worker asked whether it is well, where its pool has `health`.
+    #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
+    fn watch_health(&self) {
+        let Some(running) = &self.running else { return };
+        let live = running.shared.live.load();
+        let checked = live.config.pools.iter().filter(|(_, config)| config.health.is_some());
+        for target in checked.filter_map(|(name, _)| live.pools.get(name)) {
+            for worker in target.pool.view().workers {
+                if worker.standing() == Standing::Ready && worker.begin_health_watch() {
+                    let (shared, channel) = (&running.shared, &self.channel);
+                    let watch = health::watch(Arc::clone(shared), Arc::clone(channel), worker);
+                    tokio::spawn(watch);
+                }
+            }
+        }
     }
 
     fn resolve_origins(&self) {

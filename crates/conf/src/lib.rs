@@ -27,9 +27,9 @@ mod variable;
 pub use error::{ConfigError, ConfigErrors};
 pub use load::Loaded;
 pub use model::{
-    AccessLogConfig, Config, ErrorLogConfig, KeepaliveConfig, LimitsConfig, ListenerConfig,
-    LogConfig, OriginConfig, OriginKind, PoolConfig, ProxiesConfig, RouteAction, RouteConfig,
-    ServerConfig, SiteConfig, StatusConfig, TimeoutsConfig,
+    AccessLogConfig, Config, ErrorLogConfig, HealthConfig, KeepaliveConfig, LimitsConfig,
+    ListenerConfig, LogConfig, OriginConfig, OriginKind, PoolConfig, ProxiesConfig, RouteAction,
+    RouteConfig, ServerConfig, SiteConfig, StatusConfig, TimeoutsConfig,
 };
 pub use reference::reference;
 pub use value::{

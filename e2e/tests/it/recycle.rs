@@ -132,6 +132,28 @@ async fn workers_that_leak_are_replaced() {
 }
 
 #[tokio::test]
+async fn workers_that_fail_their_health_check_are_replaced() {
+    for link in LINKS {
+        let health = "health = { path = '/status/500', interval = '100ms', failures = 2 }";
+        worn_out(link, health, PATH, "health").await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_only_busy_is_well() {
+    let health = "health = { path = '/', interval = '1ms', timeout = '10ms', failures = 3 }";
+    let stack = start("auto", &format!("pool.probe = {{ threads = 1, {health} }}")).await;
+    let before = stack.workers("probe").await;
+    let load = Load::start(stack.address(), "/sleep/50", 4);
+    // Long enough for dozens of checks that are not answered in time.
+    load.until_answered(40).await;
+    let status = stack.status().await;
+    let pool = &status["pools"]["probe"];
+    assert_eq!((pids(pool), &pool["recycles_total"]["health"]), (before, &0.into()), "{pool:#}");
+    finish(load).await;
+}
+
+#[tokio::test]
 async fn a_worker_that_has_served_and_is_left_alone_is_replaced() {
     let stack = start("auto", "pool.probe = { processes = 1, max-idle = '300ms' }").await;
     let before = stack.workers("probe").await;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{
-    AccessLogConfig, ErrorLogConfig, KeepaliveConfig, LimitsConfig, ListenerConfig, LogConfig,
-    OriginConfig, PoolConfig, ProxiesConfig, RouteConfig, ServerConfig, SiteConfig, StatusConfig,
-    TimeoutsConfig,
+    AccessLogConfig, ErrorLogConfig, HealthConfig, KeepaliveConfig, LimitsConfig, ListenerConfig,
+    LogConfig, OriginConfig, PoolConfig, ProxiesConfig, RouteConfig, ServerConfig, SiteConfig,
+    StatusConfig, TimeoutsConfig,
 };
 use crate::check;
 use crate::decode::Decoder;
@@ -56,7 +56,7 @@ impl SectionInfo {
 }
 
 /// Every section in the order of the reference.
-pub(crate) const SECTIONS: [SectionInfo; 14] = [
+pub(crate) const SECTIONS: [SectionInfo; 15] = [
     SectionInfo::of::<ServerConfig>("[server]"),
     SectionInfo::of::<KeepaliveConfig>("[keepalive]"),
     SectionInfo::of::<TimeoutsConfig>("[timeouts]"),
@@ -64,6 +64,7 @@ pub(crate) const SECTIONS: [SectionInfo; 14] = [
     SectionInfo::of::<ListenerConfig>("[[listener]]"),
     SectionInfo::of::<ProxiesConfig>("[proxies]"),
     SectionInfo::of::<PoolConfig>("[pool.NAME]"),
+    SectionInfo::of::<HealthConfig>("[pool.NAME.health]"),
     SectionInfo::of::<OriginConfig>("[origin.NAME]"),
     SectionInfo::of::<SiteConfig>("[[site]]"),
     SectionInfo::of::<RouteConfig>("[[site.route]]"),

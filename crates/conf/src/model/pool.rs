@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::HealthConfig;
 use crate::decode::Decoder;
 use crate::table::config_table;
 use crate::tree::TableNode;
@@ -102,6 +103,8 @@ config_table! {
         /// every worker of the pool is replaced.
         /// One that does not exist is waited for.
         pub reload_on_change: Vec<PathBuf> = default([]),
+        /// How a worker shows that it is well; one that does not is replaced. See below.
+        pub health: Option<HealthConfig> = optional,
     }
 }
 
@@ -200,7 +203,7 @@ impl PoolConfig {
         let Self { max_memory, max_idle, queue_length, queue_timeout, .. } = *other;
         let Self { request_timeout, response_idle, worker_keepalive, .. } = *other;
         let Self { start_timeout, drain_timeout, stop_timeout, .. } = *other;
-        let reload_on_change = other.reload_on_change.clone();
+        let (reload_on_change, health) = (other.reload_on_change.clone(), other.health.clone());
         let same = Self {
             processes,
             surge,
@@ -218,6 +221,7 @@ impl PoolConfig {
             drain_timeout,
             stop_timeout,
             reload_on_change,
+            health,
             ..self.clone()
         };
         same == *other

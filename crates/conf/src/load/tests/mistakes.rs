@@ -148,6 +148,12 @@ fn a_pool_can_run() {
     assert!(errors.contains(&message), "{errors}");
     check("[pool]\nweb = 1", "2:7: `web`: expected a table, found the number 1");
     let pool = |rest: &str| format!("[pool.web]\ncommand = ['a']\n{rest}");
+    check(&pool("health = { interval = '1s' }"), "3:10: `health`: [pool.web.health] needs `path`");
+    check(&pool("health = '/'"), "3:10: `health`: expected a table, found the string \"/\"");
+    check(
+        &pool("health = { path = '/', failures = 0 }"),
+        "3:35: `health`: `failures`: 0 is not within 1 to 1000",
+    );
     check(&pool("surge = 3"), "3:9: `surge`: 3 is more than `processes`, 2");
     check(&pool("min-ready = 3"), "3:13: `min-ready`: 3 is more than `processes`, 2");
     check(
