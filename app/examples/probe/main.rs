@@ -112,7 +112,7 @@ fn at_once(what: AtOnce, head: &Parts) -> Bytes {
         AtOnce::Bytes(count) => vec![b'x'; count].into(),
         AtOnce::Leak(count) => {
             // Written to, so that the memory is resident.
-            std::mem::forget(vec![b'x'; count]);
+            Vec::leak(vec![b'x'; count]);
             HELLO.into()
         }
         AtOnce::Head => describe(head).into(),

@@ -29,6 +29,7 @@ use crate::handle::{Published, ReloadError, ReloadReply};
 use crate::listeners::Listeners;
 use crate::start::{self, StartError};
 use crate::supervisor::{Live, Supervisor};
+use crate::worker_set::WorkerSet;
 use crate::{log, rules, systemd};
 
 /// From sending a configuration to hearing that it is in force. Nothing is waited for in between.
@@ -159,13 +160,13 @@ impl Supervisor {
             let current = pools.iter().filter_map(|pool| self.current_set(pool));
             current.filter_map(|set| self.workers.get(set))
         };
-        if let Some(story) = sets().find_map(|set| set.failure()) {
+        if let Some(story) = sets().find_map(WorkerSet::failure) {
             let error = format!(
                 "configuration {version} is in force, but new workers do not get ready, so old \
                  ones stay: {story}"
             );
             self.end_rolling(Err(ReloadError::Config(error)), now);
-        } else if sets().all(|set| set.is_settled()) {
+        } else if sets().all(WorkerSet::is_settled) {
             self.end_rolling(Ok(version), now);
         }
     }
@@ -174,7 +175,11 @@ impl Supervisor {
         let Some(Rolling { version, reply, .. }) = self.rolling.take() else { return };
         match &outcome {
             Ok(_) => tracing::info!(version, "reloaded"),
-            Err(error) => tracing::error!(version, %error, "reload_not_finished"),
+            Err(error) => {
+                tracing::error!(version, %error, "reload_not_finished");
+                self.config_error = Some(error.to_string());
+                self.tell_config_error();
+            }
         }
         self.announce(Announcement::Reloaded(reply, outcome));
         self.reload_if_asked(now);
@@ -251,7 +256,7 @@ impl Supervisor {
         match outcome {
             Ok(()) => {
                 let version = next.version;
-                let pools = self.switch(next, started, now);
+                let pools = self.switch(next, &started, now);
                 self.rolling = Some(Rolling { version, pools, reply });
                 return;
             }
@@ -270,7 +275,7 @@ impl Supervisor {
     fn switch(
         &mut self,
         next: Live,
-        started: BTreeMap<String, SetId>,
+        started: &BTreeMap<String, SetId>,
         now: Instant,
     ) -> Vec<String> {
         let before = self.live.config().pools.clone();
@@ -290,10 +295,12 @@ impl Supervisor {
         changed
     }
 
+    /// Hands the old workers of changed pools over to the new ones, and retires those of pools
+    /// that are gone.
     fn switch_pools(
         &mut self,
         before: &BTreeMap<String, PoolConfig>,
-        started: BTreeMap<String, SetId>,
+        started: &BTreeMap<String, SetId>,
         now: Instant,
     ) -> Vec<String> {
         let mut old = std::mem::take(&mut self.current);

@@ -45,9 +45,9 @@ impl Value for HealthConfig {
     }
 
     fn print(&self) -> String {
-        let pairs = self.encode().0.into_iter().filter_map(|item| match item.encoded {
-            Encoded::Value(value) => Some(format!("{} = {value}", item.key)),
-            _ => None,
+        let pairs = self.encode().0.into_iter().filter_map(|item| {
+            let Encoded::Value(value) = item.encoded else { return None };
+            Some(format!("{} = {value}", item.key))
         });
         format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
     }

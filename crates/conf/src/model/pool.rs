@@ -199,29 +199,24 @@ impl PoolConfig {
     /// Tells whether workers that run under this configuration may go on under `other`: they
     /// differ in how workers are counted and replaced, and in how requests wait, alone.
     pub fn keeps_workers_under(&self, other: &Self) -> bool {
-        let Self { processes, surge, min_ready, max_requests, max_age, .. } = *other;
-        let Self { max_memory, max_idle, queue_length, queue_timeout, .. } = *other;
-        let Self { request_timeout, response_idle, worker_keepalive, .. } = *other;
-        let Self { start_timeout, drain_timeout, stop_timeout, .. } = *other;
-        let (reload_on_change, health) = (other.reload_on_change.clone(), other.health.clone());
         let same = Self {
-            processes,
-            surge,
-            min_ready,
-            max_requests,
-            max_age,
-            max_memory,
-            max_idle,
-            queue_length,
-            queue_timeout,
-            request_timeout,
-            response_idle,
-            worker_keepalive,
-            start_timeout,
-            drain_timeout,
-            stop_timeout,
-            reload_on_change,
-            health,
+            processes: other.processes,
+            queue_length: other.queue_length,
+            queue_timeout: other.queue_timeout,
+            request_timeout: other.request_timeout,
+            response_idle: other.response_idle,
+            start_timeout: other.start_timeout,
+            drain_timeout: other.drain_timeout,
+            stop_timeout: other.stop_timeout,
+            worker_keepalive: other.worker_keepalive,
+            surge: other.surge,
+            min_ready: other.min_ready,
+            max_requests: other.max_requests,
+            max_age: other.max_age,
+            max_memory: other.max_memory,
+            max_idle: other.max_idle,
+            reload_on_change: other.reload_on_change.clone(),
+            health: other.health.clone(),
             ..self.clone()
         };
         same == *other
