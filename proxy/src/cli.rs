@@ -74,13 +74,17 @@ pub(crate) enum Ask {
         #[arg(long)]
         force: bool,
     },
-    /// Replaces the proxy process without losing a request; returns when the old one has ended
+    /// Replaces every worker of a pool, never below its capacity floor, or the proxy process,
+    /// without losing a request; returns when that is done
     Recycle {
+        /// The pool
+        #[arg(required_unless_present = "proxy", conflicts_with = "proxy")]
+        pool: Option<String>,
+        /// Replace the proxy process
+        #[arg(long)]
+        proxy: bool,
         #[command(flatten)]
         target: Target,
-        /// Replace the proxy process
-        #[arg(long, required = true)]
-        proxy: bool,
     },
     /// Finishes the requests that were accepted, then ends; returns when it has
     Stop {

@@ -12,7 +12,7 @@ use crate::cli::{Ask, ConfigFile, ExitStatus, Target};
 use crate::control::Control;
 use crate::control_client::{self, AskError};
 use crate::process;
-use crate::watch;
+use crate::{touch, watch};
 
 /// How long the last answers of the control socket may take to be written.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -28,7 +28,10 @@ pub(crate) fn run(ask: Ask) -> ExitCode {
         Ask::Reload { target, force } => {
             with_socket(&target, |socket| control_client::reload(socket, force)).into()
         }
-        Ask::Recycle { target, proxy: _ } => {
+        Ask::Recycle { pool: Some(pool), target, .. } => {
+            with_socket(&target, |socket| control_client::recycle(socket, &pool)).into()
+        }
+        Ask::Recycle { pool: None, target, .. } => {
             with_socket(&target, control_client::recycle_proxy).into()
         }
         Ask::Stop { target, now } => {
@@ -85,7 +88,8 @@ async fn serve(supervisor: Supervisor, socket: std::os::unix::net::UnixListener)
     let outcome = tokio::select! {
         outcome = supervisor.run() => outcome,
         never = control.serve() => match never {},
-        never = watch::follow(handle) => match never {},
+        never = watch::follow(handle.clone()) => match never {},
+        never = touch::follow(handle) => match never {},
     };
     control.finish(LAST_ANSWERS).await;
     match outcome {

@@ -3,6 +3,7 @@
 //! ```text
 //! POST /reload  {"force": false}  200 {"version": 2}, or 409, 422, 500, 503 {"error": "…"}
 //! POST /recycle {"proxy": true}   200 {"proxy": 2}, or 400, 409, 422, 500, 503 {"error": "…"}
+//! POST /recycle {"pool": "web"}   200 {"recycled": "web"}, or 404, 422, 500, 503 {"error": "…"}
 //! POST /stop    {"now": false}    200 {"stopped": true}, when everything has ended
 //! GET  /status                    what the status page answers; the query is passed on,
 //!                                 `json` where there is none
@@ -22,7 +23,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ostler_supervisor::{Handle, ReloadError};
+use ostler_supervisor::{Handle, RecycleError, ReloadError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
@@ -167,17 +168,37 @@ fn reload_status(error: &ReloadError) -> StatusCode {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RecycleRequest {
+    pool: Option<String>,
     proxy: bool,
 }
 
 async fn recycle(request: Request<Incoming>, handle: &Handle) -> Result<Answer, Failure> {
-    let RecycleRequest { proxy } = read(request).await?;
-    if !proxy {
-        return Err((StatusCode::BAD_REQUEST, "\"proxy\" must be true".to_owned()));
+    match read(request).await? {
+        RecycleRequest { pool: Some(pool), proxy: false } => recycle_pool(pool, handle).await,
+        RecycleRequest { pool: None, proxy: true } => match handle.replace_proxy().await {
+            Ok(number) => Ok(json(StatusCode::OK, &serde_json::json!({ "proxy": number }))),
+            Err(error) => Err((reload_status(&error), error.to_string())),
+        },
+        RecycleRequest { .. } => {
+            let wanted = "\"pool\" must name a pool, or \"proxy\" be true";
+            Err((StatusCode::BAD_REQUEST, wanted.to_owned()))
+        }
     }
-    match handle.replace_proxy().await {
-        Ok(number) => Ok(json(StatusCode::OK, &serde_json::json!({ "proxy": number }))),
-        Err(error) => Err((reload_status(&error), error.to_string())),
+}
+
+async fn recycle_pool(pool: String, handle: &Handle) -> Result<Answer, Failure> {
+    match handle.recycle(pool.clone()).await {
+        Ok(()) => Ok(json(StatusCode::OK, &serde_json::json!({ "recycled": pool }))),
+        Err(error) => Err((recycle_status(&error), error.to_string())),
+    }
+}
+
+fn recycle_status(error: &RecycleError) -> StatusCode {
+    match error {
+        RecycleError::UnknownPool { .. } => StatusCode::NOT_FOUND,
+        RecycleError::NotReady(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        RecycleError::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,
+        RecycleError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -30,7 +30,8 @@ pub(crate) enum AskError {
     /// The supervisor ended in the middle.
     #[error("the supervisor did not answer: {0}")]
     Broken(String),
-    /// The configuration was not put in force.
+    /// The configuration was not put in force, its workers do not get ready, or a pool that was
+    /// named is not in it.
     #[error("{0}")]
     Config(String),
     /// The supervisor says no.
@@ -64,6 +65,13 @@ pub(crate) fn recycle_proxy(socket: &Path) -> Result<String, AskError> {
     let (answer, _supervisor) = ask(socket, Method::POST, "/recycle", body)?;
     let number = parse(&answer)?.get("proxy").and_then(Value::as_u64).unwrap_or_default();
     Ok(format!("recycled: proxy process {number} serves"))
+}
+
+/// Has every worker of a pool replaced.
+pub(crate) fn recycle(socket: &Path, pool: &str) -> Result<String, AskError> {
+    let body = serde_json::json!({ "pool": pool }).to_string();
+    let (_answer, _supervisor) = ask(socket, Method::POST, "/recycle", body)?;
+    Ok(format!("recycled: every worker of pool {pool:?} is replaced"))
 }
 
 /// Has everything ended, and waits for the end of the supervisor itself.
@@ -110,7 +118,7 @@ fn ask(
         let error = parse(&text)?.get("error").and_then(Value::as_str).map(str::to_owned);
         let error = error.unwrap_or(text);
         Err(match status {
-            StatusCode::UNPROCESSABLE_ENTITY => AskError::Config(error),
+            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND => AskError::Config(error),
             _ => AskError::Refused(error),
         })
     })

@@ -23,6 +23,7 @@ use ostler_policy::admission::{Admission, Place, RouteId};
 use ostler_segment::CounterPage;
 use ostler_segment::counter::Pool as Counter;
 use ostler_status::{LastExit, PostMortem, UnixTime};
+use ostler_supervisor::message::{PendingRecycle, WorkerExit, WorkerId};
 use tokio::sync::oneshot;
 
 pub(crate) use admit::{NotAdmitted, Wait};
@@ -68,6 +69,16 @@ struct Books {
     /// How many workers served when the pool was whole last.
     whole: usize,
     last_exit: Option<LastExit>,
+    outlook: Outlook,
+}
+
+/// What the supervisor is about to do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outlook {
+    /// Workers that are to be replaced, in this order.
+    pub(crate) pending: Vec<PendingRecycle>,
+    /// When a worker is started that is held back because those before it died.
+    pub(crate) retry_at: Option<Instant>,
 }
 
 /// Wakes one waiting request with its place; dropped when no worker will ever serve it.
@@ -83,6 +94,7 @@ pub(crate) struct PoolView {
     pub(crate) full_since: Option<Duration>,
     pub(crate) degraded_since: Option<Duration>,
     pub(crate) last_exit: Option<LastExit>,
+    pub(crate) outlook: Outlook,
     pub(crate) queue_wait: Percentiles,
     pub(crate) run: Percentiles,
     /// The last waits that were long, the latest first.
@@ -107,6 +119,7 @@ impl Pool {
             degraded_since: None,
             whole: 0,
             last_exit: None,
+            outlook: Outlook::default(),
         };
         let (next_worker, books) = (AtomicU64::new(1), Mutex::new(books));
         let post_mortems = ArcSwap::default();
@@ -185,7 +198,7 @@ impl Pool {
 
     /// Notes that a worker's process ended. It is forgotten by [`Pool::remove_worker`]: until
     /// then, requests wait for the one that is started in its place.
-    pub(crate) fn note_exit(&self, worker: &Worker, exit: String) {
+    pub(crate) fn note_exit(&self, worker: &Worker, exit: WorkerExit) {
         let was_withdrawn = worker.is_withdrawn();
         worker.set_standing(Standing::Killed);
         self.stop_granting(worker);
@@ -195,13 +208,29 @@ impl Pool {
                 at: UnixTime::from_ms(whole_ms(clock::unix_now())),
                 slot: worker.id.slot,
                 generation: worker.id.generation,
-                exit,
+                exit: exit.to_string(),
+                status: exit.status(),
+                signal: exit.signal(),
+                stderr: Vec::new(),
             });
             if books.admission.serving() < books.whole {
                 books.degraded_since.get_or_insert_with(clock::unix_now);
             }
         }
         Self::note_fullness(&mut books);
+    }
+
+    /// Notes what the worker that exited last had printed.
+    pub(crate) fn note_last_words(&self, id: &WorkerId, lines: Vec<String>) {
+        let is_it = |exit: &&mut LastExit| exit.slot == id.slot && exit.generation == id.generation;
+        if let Some(exit) = self.books().last_exit.as_mut().filter(is_it) {
+            exit.stderr = lines;
+        }
+    }
+
+    /// Notes what the supervisor is about to do.
+    pub(crate) fn set_outlook(&self, outlook: Outlook) {
+        self.books().outlook = outlook;
     }
 
     /// Forgets a worker whose process ended.
@@ -291,6 +320,7 @@ impl Pool {
             full_since: books.full_since,
             degraded_since: books.degraded_since,
             last_exit: books.last_exit.clone(),
+            outlook: books.outlook.clone(),
             queue_wait: books.timings.queue_wait.percentiles(now),
             run: books.timings.run.percentiles(now),
             long_waits: books.blames.long_waits(),

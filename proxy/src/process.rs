@@ -4,6 +4,7 @@
 
 mod apply;
 mod death;
+mod health;
 mod post_mortems;
 mod warm_up;
 
@@ -19,7 +20,7 @@ use arc_swap::ArcSwap;
 use ostler_conf::Config;
 use ostler_segment::{Access, CounterPage, Owner, Segment, SegmentError};
 use ostler_supervisor::channel::Channel;
-use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy, WorkerId};
+use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy, WorkerExit, WorkerId};
 use tokio::sync::watch;
 
 use self::apply::{Applied, ListenerSockets};
@@ -30,7 +31,7 @@ use crate::link::Ring;
 use crate::live::{BuildError, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
-use crate::pool::{Pool, Standing, UnfitWorkers, Worker};
+use crate::pool::{Outlook, Pool, Standing, UnfitWorkers, Worker};
 use crate::proxies::Proxies;
 use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
 use crate::tasks::Tasks;
@@ -207,11 +208,24 @@ impl Process {
             ToProxy::WorkerServe { id } => {
                 if let Some((pool, worker)) = self.worker(&id) {
                     pool.serve(&worker);
+                    self.watch_health();
                 }
             }
             ToProxy::WorkerWithdraw { id } => self.withdraw(id),
             ToProxy::WorkerExited { id, exit } => self.lose_worker(&id, exit),
             ToProxy::Proxies { living, newest } => self.note_proxies(living, newest),
+            ToProxy::WorkerLastWords { id, lines } => {
+                if let Some(pool) = self.known.pools.get(&id.pool) {
+                    pool.note_last_words(&id, lines);
+                }
+            }
+            ToProxy::PoolOutlook { pool, pending, retry_in_ms } => {
+                if let Some(pool) = self.known.pools.get(&pool) {
+                    let wait = retry_in_ms.map(Duration::from_millis);
+                    let retry_at = wait.map(|wait| clock::now() + wait);
+                    pool.set_outlook(Outlook { pending, retry_at });
+                }
+            }
             ToProxy::Sync => {
                 self.channel.send(&FromProxy::Synced, &[]).await.map_err(ProcessError::Channel)?;
             }
@@ -296,6 +310,7 @@ impl Process {
         running.shared.config_error.store(Arc::new(None));
         let loops = (&running.loops[..], &running.status_loop);
         running.applied.listen(&mut self.sockets, (&before, &live), loops).await;
+        self.watch_health();
         Ok(Ok(()))
     }
 
@@ -361,7 +376,7 @@ impl Process {
     /// Takes a worker that has ended out of service at once, and forgets it a little later: by
     /// then its replacement is known, and nobody is refused in between.
     #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
-    fn lose_worker(&self, id: &WorkerId, exit: String) {
+    fn lose_worker(&self, id: &WorkerId, exit: WorkerExit) {
         if let Some((pool, worker)) = self.worker(id) {
             pool.note_exit(&worker, exit);
             tokio::spawn(async move {
@@ -407,6 +422,23 @@ impl Process {
                 tracing::warn!(%error, "report_not_sent");
             }
         });
+    }
+
+    /// Has every serving worker asked whether it is well, where its pool has `health`.
+    #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
+    fn watch_health(&self) {
+        let Some(running) = &self.running else { return };
+        let live = running.shared.live.load();
+        let checked = live.config.pools.iter().filter(|(_, config)| config.health.is_some());
+        for target in checked.filter_map(|(name, _)| live.pools.get(name)) {
+            for worker in target.pool.view().workers {
+                if worker.standing() == Standing::Ready && worker.begin_health_watch() {
+                    let (shared, channel) = (&running.shared, &self.channel);
+                    let watch = health::watch(Arc::clone(shared), Arc::clone(channel), worker);
+                    tokio::spawn(watch);
+                }
+            }
+        }
     }
 
     fn resolve_origins(&self) {

@@ -15,7 +15,7 @@ use procfs::Current as _;
 
 use crate::clock;
 use crate::live::{LiveConfig, Origin};
-use crate::pool::{LongWait, Pool, PoolView, Standing, WINDOW_S, Worker};
+use crate::pool::{LongWait, Outlook, Pool, PoolView, Standing, WINDOW_S, Worker};
 use crate::process_figures::Figures;
 use crate::reason::Reason;
 use crate::shared::{Gauges, Phase, Shared};
@@ -166,7 +166,11 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
         blame: view.long_waits.iter().map(blame).collect(),
         left_total: counters.get(PoolCounter::Left),
         recycles_total: recycles(counters),
-        recycles_pending: Vec::new(),
+        recycles_pending: pending(&view.outlook),
+        retry_in_ms: view
+            .outlook
+            .retry_at
+            .map(|at| whole_ms(at.saturating_duration_since(clock::now()))),
         last_exit: view.last_exit.clone(),
         post_mortems: pool.post_mortems.load().as_ref().clone(),
         requests_total: counters.get(PoolCounter::RequestsTotal),
@@ -217,6 +221,11 @@ fn recycles(counters: &CounterPage) -> BTreeMap<String, u64> {
         .iter()
         .map(|&(counter, name)| (name.to_owned(), counters.get(counter)))
         .collect()
+}
+
+fn pending(outlook: &Outlook) -> Vec<status::PendingRecycle> {
+    let pending = outlook.pending.iter();
+    pending.map(|it| status::PendingRecycle { slot: it.slot, reason: it.reason.clone() }).collect()
 }
 
 fn workers(view: &PoolView, now: Duration) -> Vec<status::Worker> {

@@ -119,6 +119,13 @@ fn write_pool(out: &mut String, snapshot: &Snapshot, name: &str, pool: &Pool) ->
         let worker = format!("{}-{}", exit.slot, exit.generation);
         let how = printable(&exit.exit);
         writeln!(out, "  last exit: worker {worker} {how}, {} ago", since(exit.at))?;
+        for line in &exit.stderr {
+            writeln!(out, "    | {}", printable(line))?;
+        }
+    }
+    for pending in &pool.recycles_pending {
+        let reason = printable(&pending.reason);
+        writeln!(out, "  to be replaced: slot {}, {reason}", pending.slot)?;
     }
     let (wait, run) = (pool.queue_wait_ms, pool.run_ms);
     writeln!(

@@ -90,7 +90,10 @@ fn pool_verdict(
 
 fn workers_verdict(snapshot: &Snapshot, name: &str, pool: &Pool) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    let ready = format!("{} of {} workers ready", pool.ready, pool.processes);
+    let retry = pool
+        .retry_in_ms
+        .map_or_else(String::new, |wait| format!(", the next one starts in {}", duration(wait)));
+    let ready = format!("{} of {} workers ready{retry}", pool.ready, pool.processes);
     let since = pool.degraded_since.map_or_else(String::new, |moment| {
         let age = duration(snapshot.taken().ms_since(moment));
         format!(" for {age}, since {} UTC", moment.clock())

@@ -134,6 +134,11 @@ fn at_once(what: AtOnce, head: &Parts) -> Bytes {
         AtOnce::Abort => std::process::abort(),
         AtOnce::Panic => panic_as_asked(),
         AtOnce::Bytes(count) => vec![b'x'; count].into(),
+        AtOnce::Leak(count) => {
+            // Written to, so that the memory is resident.
+            Vec::leak(vec![b'x'; count]);
+            HELLO.into()
+        }
         AtOnce::Head => describe(head).into(),
         AtOnce::Status(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Bytes::new(),
         AtOnce::Status(status) => format!("{status}\n").into(),

@@ -37,6 +37,8 @@ pub(crate) enum AtOnce {
     Panic,
     /// `/bytes/N`: so many bytes.
     Bytes(usize),
+    /// `/leak/N`: so many bytes that are never given back.
+    Leak(usize),
     /// `/head`: the request line, and each field as `name: value` in a line of its own.
     Head,
     /// `/read`: how many tasks of `/unread` have ended.
@@ -61,6 +63,7 @@ impl Probe {
             "abort" => Self::AtOnce(AtOnce::Abort),
             "panic" => Self::AtOnce(AtOnce::Panic),
             "bytes" => Self::AtOnce(AtOnce::Bytes(parts.next()?.parse().ok()?)),
+            "leak" => Self::AtOnce(AtOnce::Leak(parts.next()?.parse().ok()?)),
             "broken" => Self::Broken,
             "echo" => Self::Echo,
             "unread" => Self::Unread,

@@ -27,9 +27,10 @@ mod variable;
 pub use error::{ConfigError, ConfigErrors};
 pub use load::Loaded;
 pub use model::{
-    AccessLogConfig, Config, ErrorLogConfig, KeepaliveConfig, LimitsConfig, ListenerConfig,
-    LogConfig, OriginConfig, OriginKind, PoolConfig, PoolLimitsConfig, ProxiesConfig, RouteAction,
-    RouteConfig, ServerConfig, SiteConfig, SpoolConfig, StatusConfig, TimeoutsConfig,
+    AccessLogConfig, Config, ErrorLogConfig, HealthConfig, KeepaliveConfig, LimitsConfig,
+    ListenerConfig, LogConfig, OriginConfig, OriginKind, PoolConfig, PoolLimitsConfig,
+    ProxiesConfig, RouteAction, RouteConfig, ServerConfig, SiteConfig, SpoolConfig, StatusConfig,
+    TimeoutsConfig,
 };
 pub use reference::reference;
 pub use value::{

@@ -2,6 +2,7 @@
 
 mod client;
 mod config;
+mod health;
 mod listener;
 mod log;
 mod origin;
@@ -13,6 +14,7 @@ mod status;
 
 pub use client::{KeepaliveConfig, LimitsConfig, ProxiesConfig, TimeoutsConfig};
 pub use config::Config;
+pub use health::HealthConfig;
 pub use listener::ListenerConfig;
 pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig};
 pub use origin::{OriginConfig, OriginKind};

@@ -12,6 +12,8 @@ pub mod decimal;
 pub mod forwarded;
 pub mod http;
 pub mod keepalive;
+pub mod recycle;
 pub mod route;
 pub mod stuck;
+pub mod wear;
 pub mod worker;

@@ -126,6 +126,20 @@ counters! {
         QueueWaitMsTotal = "queue_wait_ms",
         /// Time in the application, summed over requests, in milliseconds.
         RunMsTotal = "run_ms",
+        /// Workers replaced because they had served enough requests.
+        RecycleMaxRequests = "recycle_max_requests",
+        /// Workers replaced because they were too old.
+        RecycleMaxAge = "recycle_max_age",
+        /// Workers replaced because they took too much memory.
+        RecycleMaxMemory = "recycle_max_memory",
+        /// Workers replaced because they had no request for too long.
+        RecycleMaxIdle = "recycle_max_idle",
+        /// Workers replaced because threads of them were stuck.
+        RecycleRequestTimeout = "recycle_request_timeout",
+        /// Workers replaced because they failed their health check.
+        RecycleHealth = "recycle_health",
+        /// Workers replaced because a file of the application changed.
+        RecycleReloadOnChange = "recycle_reload_on_change",
     }
 }
 
@@ -148,12 +162,19 @@ impl Pool {
         (Self::ShedPoolNotReady, "pool-not-ready"),
     ];
     /// Why workers were replaced, and what the status page calls it.
-    pub const RECYCLES: [(Self, &str); 5] = [
+    pub const RECYCLES: [(Self, &str); 12] = [
         (Self::RecycleExit, "exit"),
         (Self::RecycleConfig, "config"),
         (Self::RecycleOperator, "operator"),
         (Self::RecycleStartTimeout, "start-timeout"),
         (Self::RecycleProxyExit, "proxy-exit"),
+        (Self::RecycleMaxRequests, "max-requests"),
+        (Self::RecycleMaxAge, "max-age"),
+        (Self::RecycleMaxMemory, "max-memory"),
+        (Self::RecycleMaxIdle, "max-idle"),
+        (Self::RecycleRequestTimeout, "request-timeout"),
+        (Self::RecycleHealth, "health"),
+        (Self::RecycleReloadOnChange, "reload-on-change"),
     ];
 }
 

@@ -187,6 +187,11 @@ impl<'a> Row<'a> {
         StateWord::unpack(self.words.load(STATE)).map(|word| word.state)
     }
 
+    /// Returns how many requests ended in it.
+    pub fn requests_total(&self) -> u64 {
+        self.words.load(REQUESTS_TOTAL)
+    }
+
     /// Copies the row out, or returns `None` if its state word makes no sense.
     ///
     /// Everything in it but the state is only what stood there: whoever can write the segment,

@@ -1,11 +1,11 @@
 //! What is said only once the proxy process has carried out everything it was told before.
 //!
-//! `ready`, and the answer to a reload, are promises about what clients see from then on. So each
+//! `ready`, and the answers to a reload and to recycling, are promises about what clients see from then on. So each
 //! is held back until the proxy process has answered a `Sync` that was sent behind all else.
 
 use std::collections::VecDeque;
 
-use crate::handle::{ReloadError, ReloadReply};
+use crate::handle::{RecycleError, RecycleReply, ReloadError, ReloadReply};
 use crate::message::ToProxy;
 use crate::proxy::Proxy;
 
@@ -16,6 +16,8 @@ pub(crate) enum Announcement {
     Ready,
     /// How a reload went.
     Reloaded(Option<ReloadReply>, Result<u64, ReloadError>),
+    /// How recycling went.
+    Recycled(RecycleReply, Result<(), RecycleError>),
 }
 
 /// What waits to be said, in order.
@@ -47,7 +49,7 @@ impl Announcements {
     /// All that waited: the proxy process has ended and will not answer. Its successor makes the
     /// server ready anew.
     pub(crate) fn give_up(&mut self) -> Vec<Announcement> {
-        let is_answer = |it: &Announcement| matches!(it, Announcement::Reloaded(..));
+        let is_answer = |it: &Announcement| !matches!(it, Announcement::Ready);
         self.waiting.drain(..).filter(is_answer).collect()
     }
 }

@@ -1,5 +1,7 @@
 //! What the dispatcher hears from the tasks beside it.
 
+use std::collections::BTreeMap;
+
 use crate::message::{FromProxy, WorkerId};
 use crate::post_mortem::PostMortem;
 
@@ -17,15 +19,19 @@ pub(crate) enum Event {
     WorkerReady(WorkerId),
     /// All is known about the end of a worker.
     WorkerTold {
+        /// The worker.
+        id: WorkerId,
         /// Its set.
         set: SetId,
         /// Why and how it ended, with its last words.
         story: String,
-        /// Whether it had been ready.
-        was_ready: bool,
+        /// What it printed last to standard error; empty where it was told to end.
+        last_words: Vec<String>,
     },
     /// A worker ended with requests inside it.
     PostMortem(Box<PostMortem>),
+    /// Resident memory of process groups, in bytes, by their number.
+    Memory(BTreeMap<i32, u64>),
     /// The proxy process said something.
     FromProxy {
         /// Which one.

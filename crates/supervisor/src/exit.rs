@@ -5,35 +5,14 @@
 //! killed; then it is reaped. Whatever else ended is an orphan of such a process, and only reaped.
 //! Orphans that live on in a group of their own are the business of `orphans`.
 
-use std::fmt;
-
 use nix::sys::wait::{Id, WaitPidFlag};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+pub(crate) use crate::message::WorkerExit as Exit;
 use crate::orphans;
 
-/// How a process ended. `Display` is what the log and the status page say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// It ended by itself, with this status.
-    Status(i32),
-    /// This signal ended it.
-    Signal(i32),
-}
-
-impl Exit {
-    fn new(status: Option<i32>, signal: Option<i32>) -> Self {
-        status.map_or_else(|| Self::Signal(signal.unwrap_or_default()), Self::Status)
-    }
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
-        }
-    }
+fn exit_of(status: Option<i32>, signal: Option<i32>) -> Exit {
+    status.map_or_else(|| Exit::Signal(signal.unwrap_or_default()), Exit::Status)
 }
 
 /// Kills the group of each of `known` that ended and reaps it, and reaps all orphans. Returns how
@@ -49,7 +28,7 @@ pub(crate) fn reap(known: &[Pid]) -> Vec<(Pid, Exit)> {
         let status = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         let Ok(Some(status)) = status else { break };
         if is_known {
-            ended.push((pid, Exit::new(status.exit_status(), status.terminating_signal())));
+            ended.push((pid, exit_of(status.exit_status(), status.terminating_signal())));
         }
     }
     ended
@@ -98,8 +77,8 @@ mod tests {
 
     #[test]
     fn an_exit_is_told_as_status_or_signal() {
-        assert_eq!(Exit::new(Some(3), None).to_string(), "status 3");
-        assert_eq!(Exit::new(None, Some(9)).to_string(), "signal 9");
+        assert_eq!(exit_of(Some(3), None).to_string(), "status 3");
+        assert_eq!(exit_of(None, Some(9)).to_string(), "signal 9");
     }
 
     /// Signal 40 has no name, and nobody can catch it unasked.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ostler_conf::Loaded;
+use ostler_policy::recycle::Reason;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that may wait; who sends more waits.
@@ -23,13 +24,28 @@ pub struct Published {
     pub status_path: String,
     /// Files whose change shall cause a reload; none without `server.watch`.
     pub watched: Vec<PathBuf>,
+    /// Paths whose change shall cause the workers of a pool to be replaced.
+    pub applications: Vec<Watched>,
+}
+
+/// What a pool wants to be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Name of the pool.
+    pub pool: String,
+    /// Its `reload-on-change`.
+    pub paths: Vec<PathBuf>,
 }
 
 impl Published {
     pub(crate) fn of(loaded: &Loaded) -> Self {
         let config = &loaded.config;
         let watched = if config.server.watch { loaded.files.clone() } else { Vec::new() };
-        Self { status_path: config.status.path.clone(), watched }
+        let applications = config.pools.iter().filter(|(_, it)| !it.reload_on_change.is_empty());
+        let applications = applications
+            .map(|(pool, it)| Watched { pool: pool.clone(), paths: it.reload_on_change.clone() });
+        let status_path = config.status.path.clone();
+        Self { status_path, watched, applications: applications.collect() }
     }
 }
 
@@ -40,12 +56,53 @@ pub(crate) enum Command {
     Reload { force: bool, reply: ReloadReply },
     /// Replace the proxy process.
     ReplaceProxy { reply: ReloadReply },
+    /// Replace the workers of a pool.
+    Recycle { pool: String, reason: Reason, reply: Option<RecycleReply> },
     /// End.
     Stop { now: bool, reply: oneshot::Sender<()> },
 }
 
 /// Where the outcome of a reload goes.
 pub(crate) type ReloadReply = oneshot::Sender<Result<u64, ReloadError>>;
+
+/// Where the outcome of recycling goes.
+pub(crate) type RecycleReply = oneshot::Sender<Result<(), RecycleError>>;
+
+/// Why the workers of a pool were not all replaced.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecycleError {
+    /// There is no such pool.
+    #[error("there is no pool {pool:?}; there {}", listed(pools))]
+    UnknownPool {
+        /// The name that was given.
+        pool: String,
+        /// Those there are.
+        pools: Vec<String>,
+    },
+    /// A new worker does not get ready. Those that were not replaced stay.
+    #[error("new workers do not get ready, the old ones stay: {0}")]
+    NotReady(String),
+    /// Something else replaced or removed the workers meanwhile.
+    #[error("interrupted: the pool or the proxy process was replaced meanwhile")]
+    Interrupted,
+    /// The supervisor is ending.
+    #[error("the supervisor is stopping")]
+    Stopping,
+}
+
+impl RecycleError {
+    pub(crate) fn unknown_pool(pool: &str, pools: Vec<String>) -> Self {
+        Self::UnknownPool { pool: pool.to_owned(), pools }
+    }
+}
+
+fn listed(pools: &[String]) -> String {
+    match pools {
+        [] => "is none".to_owned(),
+        [pool] => format!("is {pool:?}"),
+        pools => format!("are {}", pools.join(", ")),
+    }
+}
 
 /// Why the configuration was not put in force. The one before it stays.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +148,27 @@ impl Handle {
             return Err(ReloadError::Stopping);
         }
         outcome.await.unwrap_or(Err(ReloadError::Stopping))
+    }
+
+    /// Replaces every worker of a pool, never below its floor. Returns when they are replaced.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be; see [`RecycleError`].
+    pub async fn recycle(&self, pool: String) -> Result<(), RecycleError> {
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Recycle { pool, reason: Reason::Operator, reply: Some(reply) };
+        if self.commands.send(command).await.is_err() {
+            return Err(RecycleError::Stopping);
+        }
+        outcome.await.unwrap_or(Err(RecycleError::Stopping))
+    }
+
+    /// Has every worker of a pool replaced, because its application changed.
+    pub async fn application_changed(&self, pool: String) {
+        let command = Command::Recycle { pool, reason: Reason::ReloadOnChange, reply: None };
+        // A supervisor that does not listen has ended.
+        drop(self.commands.send(command).await);
     }
 
     /// Ends everything; with `now` without waiting for requests. Returns when it has ended.

@@ -4,6 +4,7 @@
 //! in the order its documentation names. Both sides are one binary, but two versions meet while a
 //! binary is replaced: the first message of either side is `Hello` and names [`PROTOCOL`].
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -39,6 +40,45 @@ pub enum Unfit {
     },
     /// It fails its health check.
     Health,
+}
+
+/// How a process ended. `Display` is what the log and the status page say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerExit {
+    /// It ended by itself, with this status.
+    Status(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl WorkerExit {
+    /// Returns the status, if it ended by itself.
+    pub fn status(self) -> Option<i32> {
+        if let Self::Status(status) = self { Some(status) } else { None }
+    }
+
+    /// Returns the signal that ended it, if one did.
+    pub fn signal(self) -> Option<i32> {
+        if let Self::Signal(signal) = self { Some(signal) } else { None }
+    }
+}
+
+impl fmt::Display for WorkerExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// A worker that is to be replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingRecycle {
+    /// Its slot.
+    pub slot: u32,
+    /// Why, in a word.
+    pub reason: String,
 }
 
 /// What a listener is for.
@@ -150,9 +190,24 @@ pub enum ToProxy {
     WorkerExited {
         /// The worker.
         id: WorkerId,
-        /// How, for the operator: `status 1` or `signal 9`.
-        #[serde(serialize_with = "cut")]
-        exit: String,
+        /// How.
+        exit: WorkerExit,
+    },
+    /// What a worker that exited unasked printed last, after its `WorkerExited`.
+    WorkerLastWords {
+        /// The worker.
+        id: WorkerId,
+        /// Lines of its standard error, the last one last.
+        lines: Vec<String>,
+    },
+    /// What is to come in a pool, whenever that changed.
+    PoolOutlook {
+        /// Name of the pool.
+        pool: String,
+        /// Workers that are to be replaced, in this order.
+        pending: Vec<PendingRecycle>,
+        /// When a worker is started that waits because those before it died, in milliseconds.
+        retry_in_ms: Option<u64>,
     },
     /// Which proxy processes of this supervisor live: after `Hello`, and whenever that changes.
     Proxies {

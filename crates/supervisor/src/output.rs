@@ -20,6 +20,8 @@ const TAIL_LINES: usize = 5;
 
 /// Lines kept of all that a process printed last, and their bytes.
 const LONG_TAIL: (usize, usize) = (20, 4 * 1024);
+/// Bytes kept of these lines together. They are shown on a page.
+const TAIL_BYTES: usize = 2 * 1024;
 
 /// The last lines a process printed, shared by who reads them and who tells of its end.
 #[derive(Clone, Debug)]
@@ -31,7 +33,7 @@ pub(crate) struct Tail {
 
 impl Default for Tail {
     fn default() -> Self {
-        Self::keeping((TAIL_LINES, TAIL_LINES * MAX_LINE))
+        Self::keeping((TAIL_LINES, TAIL_BYTES))
     }
 }
 

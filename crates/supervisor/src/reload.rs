@@ -1,19 +1,25 @@
-//! Reload in two phases: everything new is made and warm before anything old is let go.
+//! Reload in two phases: everything new is shown to work before anything old is let go.
 //!
 //! ```text
-//! check, bind, start new workers ──► Starting: until every new worker is warm
+//! check, bind, start new workers ──► Starting: until all that were started are warm
 //!        │                              │ then listeners and configuration go to the proxy process
 //!        │                              ▼
 //!        │                           Applying: until it has them in force, whatever the workers do
-//!        │                              │ then new workers serve, old ones are retired, and
-//!        ▼                              ▼ listeners that are not named any more are closed
-//!      failed ◄────────────────────── failed: new workers are killed, all the old stays
+//!        │                              │ then new workers serve, workers of pools that are
+//!        ▼                              ▼ gone are retired, listeners that are gone closed
+//!      failed ◄────────────────────── failed  ──► Rolling: until every old worker is replaced
 //! ```
+//!
+//! Of a new pool all workers are started; of a changed one the first, beyond `processes` and
+//! `surge`. Failed means that new workers are killed and all the old stays. Rolling, the
+//! configuration is in force: the other workers are replaced as by `ostler recycle`, never below
+//! the floor. If a worker does not get ready then, the reload is answered with that, and the pool
+//! goes on trying.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ostler_conf::{Config, LogPath};
+use ostler_conf::{Config, LogPath, PoolConfig};
 use ostler_policy::worker::WorkerEvent;
 use ostler_segment::counter::Pool;
 
@@ -23,6 +29,7 @@ use crate::handle::{Published, ReloadError, ReloadReply};
 use crate::listeners::Listeners;
 use crate::start::{self, StartError};
 use crate::supervisor::{Live, Supervisor};
+use crate::worker_set::WorkerSet;
 use crate::{log, rules, systemd};
 
 /// From sending a configuration to hearing that it is in force. Nothing is waited for in between.
@@ -32,9 +39,17 @@ const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Reload {
     next: Live,
-    /// Sets of pools that are new or changed.
+    /// Sets of pools that are new, or whose workers are started in another way.
     started: BTreeMap<String, SetId>,
     stage: Stage,
+    reply: Option<ReloadReply>,
+}
+
+/// A configuration in force whose workers are not all there yet.
+#[derive(Debug)]
+pub(crate) struct Rolling {
+    version: u64,
+    pools: Vec<String>,
     reply: Option<ReloadReply>,
 }
 
@@ -70,7 +85,8 @@ impl Supervisor {
         if self.stop.is_stopping() {
             return answer(reply, Err(ReloadError::Stopping));
         }
-        if self.reload.is_some() || self.machinery.proxy.has_next() {
+        let is_busy = self.reload.is_some() || self.rolling.is_some();
+        if is_busy || self.machinery.proxy.has_next() {
             self.reload_again |= reply.is_none();
             return answer(reply, Err(ReloadError::Busy));
         }
@@ -133,7 +149,47 @@ impl Supervisor {
 
     /// Gives up a reload, if there is one.
     pub(crate) fn fail_reload(&mut self, error: ReloadError, now: Instant) {
-        self.end_reload(Err(error), now);
+        self.end_reload(Err(error.clone()), now);
+        self.end_rolling(Err(error), now);
+    }
+
+    /// Answers a reload in force when its workers are all there, or when one does not get ready.
+    pub(crate) fn advance_rolling(&mut self, now: Instant) {
+        let Some(Rolling { version, pools, .. }) = &self.rolling else { return };
+        let version = *version;
+        let sets = || {
+            let current = pools.iter().filter_map(|pool| self.current_set(pool));
+            current.filter_map(|set| self.workers.get(set))
+        };
+        if let Some(story) = sets().find_map(WorkerSet::failure) {
+            let error = format!(
+                "configuration {version} is in force, but new workers do not get ready, so old \
+                 ones stay: {story}"
+            );
+            self.end_rolling(Err(ReloadError::Config(error)), now);
+        } else if sets().all(WorkerSet::is_settled) {
+            self.end_rolling(Ok(version), now);
+        }
+    }
+
+    fn end_rolling(&mut self, outcome: Result<u64, ReloadError>, now: Instant) {
+        let Some(Rolling { version, reply, .. }) = self.rolling.take() else { return };
+        match &outcome {
+            Ok(_) => tracing::info!(version, "reloaded"),
+            Err(error) => {
+                tracing::error!(version, %error, "reload_not_finished");
+                self.config_error = Some(error.to_string());
+                self.tell_config_error();
+            }
+        }
+        self.announce(Announcement::Reloaded(reply, outcome));
+        self.reload_if_asked(now);
+    }
+
+    fn reload_if_asked(&mut self, now: Instant) {
+        if std::mem::take(&mut self.reload_again) {
+            self.begin_reload(false, None, now);
+        }
     }
 
     /// Reads and checks the configuration and takes what it names, beside what there is.
@@ -158,16 +214,20 @@ impl Supervisor {
         Ok(Live { loaded, version, loaded_unix_ms: start::unix_ms(), listeners, access_log })
     }
 
-    /// Starts workers of pools that are new or changed.
+    /// Starts every worker of new pools, and the first of those that are started in another way.
     fn start_new_workers(&mut self, now: Instant) -> Result<(), StartError> {
         let Some(reload) = &self.reload else { return Ok(()) };
         self.versions = reload.next.version;
         let old = &self.live.config().pools;
         let mut changed = reload.next.config().pools.clone();
-        changed.retain(|name, pool| old.get(name) != Some(pool));
+        changed.retain(|name, pool| old.get(name).is_none_or(|old| !old.keeps_workers_under(pool)));
         for (name, pool) in &changed {
             self.tell_pool(name)?;
-            let set = self.workers.add(name, pool, true, now);
+            let set = if self.current.contains_key(name) {
+                self.workers.add_first_one(name, pool, now)
+            } else {
+                self.workers.add(name, pool, true, now)
+            };
             let set = set.map_err(|error| StartError::Refused(error.to_string()))?;
             if let Some(reload) = &mut self.reload {
                 reload.started.insert(name.clone(), set);
@@ -197,9 +257,9 @@ impl Supervisor {
         match outcome {
             Ok(()) => {
                 let version = next.version;
-                self.switch(next, started, now);
-                tracing::info!(version, "reloaded");
-                self.announce(Announcement::Reloaded(reply, Ok(version)));
+                let pools = self.switch(next, &started, now);
+                self.rolling = Some(Rolling { version, pools, reply });
+                return;
             }
             Err(error) => {
                 for set in started.into_values() {
@@ -208,13 +268,18 @@ impl Supervisor {
                 self.reload_failed(error, reply);
             }
         }
-        if std::mem::take(&mut self.reload_again) {
-            self.begin_reload(false, None, now);
-        }
+        self.reload_if_asked(now);
     }
 
-    /// Lets the new workers serve and retires the old ones; the old listeners are closed.
-    fn switch(&mut self, next: Live, started: BTreeMap<String, SetId>, now: Instant) {
+    /// Lets the new workers serve, and has the old ones replaced or retired; the old listeners are
+    /// closed. Returns the pools in which something changes.
+    fn switch(
+        &mut self,
+        next: Live,
+        started: &BTreeMap<String, SetId>,
+        now: Instant,
+    ) -> Vec<String> {
+        let before = self.live.config().pools.clone();
         log_closed(&self.live.listeners, &next.listeners);
         start::log_listeners(&next.listeners, &self.live.listeners);
         self.live = next;
@@ -225,26 +290,50 @@ impl Supervisor {
         if let Err(error) = self.tell_access_log() {
             tracing::error!(%error, "access_log_not_passed_on");
         }
+        let changed = self.switch_pools(&before, started, now);
+        self.config_error = None;
+        self.tell_config_error();
+        changed
+    }
+
+    /// Hands the old workers of changed pools over to the new ones, and retires those of pools
+    /// that are gone.
+    fn switch_pools(
+        &mut self,
+        before: &BTreeMap<String, PoolConfig>,
+        started: &BTreeMap<String, SetId>,
+        now: Instant,
+    ) -> Vec<String> {
         let mut old = std::mem::take(&mut self.current);
-        for name in self.live.loaded.config.pools.keys() {
-            let is_kept = !started.contains_key(name);
-            if let Some(set) = old.get(name).copied().filter(|_| is_kept) {
-                self.current.insert(name.clone(), set);
-                old.remove(name);
+        let mut changed = Vec::new();
+        for (name, pool) in &self.live.loaded.config.pools {
+            let set = match (started.get(name), old.remove(name)) {
+                (Some(&new), Some(old)) => {
+                    self.workers.hand_over(old, new);
+                    new
+                }
+                (Some(&new), None) => new,
+                (None, Some(old)) => old,
+                (None, None) => continue,
+            };
+            self.current.insert(name.clone(), set);
+            if before.get(name) == Some(pool) {
+                continue;
+            }
+            changed.push(name.clone());
+            if let Some(workers) = self.workers.get_mut(set) {
+                if started.contains_key(name) {
+                    workers.release(now, &mut self.machinery);
+                } else {
+                    workers.reconfigure(pool, now);
+                }
             }
         }
-        for &set in started.values() {
-            if let Some(set) = self.workers.get_mut(set) {
-                set.release(now, &mut self.machinery);
-            }
-        }
-        self.current.extend(started);
         for set in old.into_values() {
             let why = Some(Pool::RecycleConfig);
             self.workers.end(set, WorkerEvent::Retire, why, now, &mut self.machinery);
         }
-        self.config_error = None;
-        self.tell_config_error();
+        changed
     }
 
     fn reload_failed(&mut self, error: ReloadError, reply: Option<ReloadReply>) {

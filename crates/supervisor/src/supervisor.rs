@@ -20,10 +20,12 @@ use crate::guard::Guard;
 use crate::handle::{Command, Handle, Published, ReloadError, ReloadReply};
 use crate::listeners::Listeners;
 use crate::machinery::Machinery;
-use crate::message::{FromProxy, PROTOCOL, Unfit, WorkerId};
+use crate::memory;
+use crate::message::{FromProxy, PROTOCOL, ToProxy, Unfit, WorkerId};
 use crate::orphans::Doomed;
 use crate::proxy::Role;
-use crate::reload::{Reload, answer};
+use crate::recycle::Recycling;
+use crate::reload::{Reload, Rolling, answer};
 use crate::signals::{Signal, Signals};
 use crate::start::{self, Options};
 use crate::stop::Stop;
@@ -78,6 +80,11 @@ pub struct Supervisor {
     /// The last version that any configuration had.
     pub(crate) versions: u64,
     pub(crate) reload: Option<Reload>,
+    /// A reload in force whose workers are not all replaced yet.
+    pub(crate) rolling: Option<Rolling>,
+    /// Who waits for workers to be replaced.
+    pub(crate) recycling: Vec<Recycling>,
+    pub(crate) memory: memory::Watch,
     /// Another reload was asked for by signal while one was in progress.
     pub(crate) reload_again: bool,
     pub(crate) config_error: Option<String>,
@@ -111,6 +118,9 @@ impl Supervisor {
             workers: Workers::default(),
             current: BTreeMap::new(),
             reload: None,
+            rolling: None,
+            recycling: Vec::new(),
+            memory: memory::Watch::default(),
             reload_again: false,
             config_error: None,
             stop: Stop::default(),
@@ -140,7 +150,7 @@ impl Supervisor {
         let Some(mut inputs) = self.inputs.take() else { return Ok(()) };
         while !self.has_ended() {
             self.turn(now());
-            let due = self.due();
+            let due = self.due(now());
             tokio::select! {
                 signal = inputs.signals.next() => self.on_signal(signal, now()),
                 Some(event) = inputs.events.recv() => self.on_event(event, now()),
@@ -161,17 +171,21 @@ impl Supervisor {
         self.keep_proxy(now);
         self.workers.feed(WorkerEvent::Tick, now, &mut self.machinery);
         self.advance_reload(now);
+        self.advance_rolling(now);
+        self.advance_recycling();
+        self.look_at_memory(now);
         self.advance_stop(now);
         self.notice_readiness();
         self.machinery.tasks.tidy();
     }
 
-    fn due(&self) -> Option<Instant> {
+    fn due(&self, now: Instant) -> Option<Instant> {
         let machinery = &self.machinery;
         let proxy = machinery.proxy.due().filter(|_| !self.stop.is_draining());
         let guard = machinery.guard.is_none().then_some(machinery.guard_due);
         let reload = self.reload.as_ref().and_then(Reload::due);
-        [proxy, guard, reload, self.workers.due(), self.stop.due()].into_iter().flatten().min()
+        let workers = [self.workers.due(now), self.memory.due()];
+        [proxy, guard, reload, self.stop.due()].into_iter().chain(workers).flatten().min()
     }
 
     fn on_signal(&mut self, signal: Signal, now: Instant) {
@@ -189,6 +203,7 @@ impl Supervisor {
         match command {
             Command::Reload { force, reply } => self.begin_reload(force, Some(reply), now),
             Command::ReplaceProxy { reply } => self.begin_replacement(reply, now),
+            Command::Recycle { pool, reason, reply } => self.begin_recycle(pool, reason, reply),
             Command::Stop { now: at_once, reply } => self.begin_stop(at_once, Some(reply), now),
         }
     }
@@ -198,12 +213,17 @@ impl Supervisor {
             Event::WorkerReady(id) => {
                 self.workers.feed_worker(&id, WorkerEvent::Ready, now, &mut self.machinery);
             }
-            Event::WorkerTold { set, story, was_ready } => {
-                if let Some(set) = self.workers.get_mut(set).filter(|_| !was_ready) {
-                    set.failed(story);
+            Event::WorkerTold { id, set, story, last_words } => {
+                if let Some(set) = self.workers.get_mut(set) {
+                    set.told(&id, story);
+                }
+                if !last_words.is_empty() {
+                    let message = ToProxy::WorkerLastWords { id, lines: last_words };
+                    self.machinery.proxy.tell(message, Vec::new());
                 }
             }
             Event::PostMortem(record) => self.machinery.add_post_mortem(*record),
+            Event::Memory(found) => self.note_memory(&found),
             Event::FromProxy { incarnation, message } => {
                 if let Some(role) = self.machinery.proxy.role(incarnation) {
                     self.on_message((incarnation, role), message, now);
@@ -246,10 +266,11 @@ impl Supervisor {
                 self.workers.feed_worker(&id, WorkerEvent::Withdrawn, now, &mut self.machinery);
             }
             FromProxy::WorkerUnfit { id, reason } => {
-                tracing::warn!(pool = id.pool, slot = id.slot, ?reason, "worker_unfit");
+                // What it does is written down before it is told to end.
                 if let Unfit::Stuck { .. } = reason {
                     self.workers.record_stuck(&id, &mut self.machinery);
                 }
+                self.replace_unfit(&id, reason, now);
             }
             FromProxy::Synced => {
                 if let Some(announcement) = self.announcements.next() {
@@ -377,6 +398,8 @@ impl Supervisor {
         match announcement {
             Announcement::Ready => tracing::info!("ready"),
             Announcement::Reloaded(reply, outcome) => answer(reply, outcome),
+            // One who asked and left does not care.
+            Announcement::Recycled(reply, outcome) => drop(reply.send(outcome)),
         }
     }
 

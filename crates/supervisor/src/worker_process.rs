@@ -55,10 +55,10 @@ pub(crate) struct WorkerProcess {
     pub(crate) id: WorkerId,
     pub(crate) pid: Pid,
     pub(crate) socket: PathBuf,
+    /// Its rows say what is inside it.
+    pub(crate) segment: Segment,
     /// Why it is being killed, where it is.
     pub(crate) fault: Option<String>,
-    /// Its rows say what is inside it.
-    segment: Segment,
     /// The last lines of all it printed.
     output: Tail,
     /// What every proxy gets of it.
@@ -73,7 +73,6 @@ pub(crate) struct WorkerProcess {
 struct End {
     exit: Exit,
     fault: Option<String>,
-    was_ready: bool,
     is_planned: bool,
     held: Held,
 }
@@ -121,7 +120,7 @@ impl WorkerProcess {
             Witness { id: id.clone(), pid, set: model.set, events, output: output.clone() };
         machinery.tasks.spawn(witness.watch(child, ended));
         let fault = None;
-        Ok(Self { id, pid, socket, fault, segment, output, ring, notify, readiness, end })
+        Ok(Self { id, pid, socket, segment, fault, output, ring, notify, readiness, end })
     }
 
     /// Writes down what it is doing.
@@ -139,12 +138,12 @@ impl WorkerProcess {
     }
 
     /// Cleans up after the process, which was reaped.
-    pub(crate) fn ended(self, exit: Exit, was_ready: bool, is_planned: bool) {
+    pub(crate) fn ended(self, exit: Exit, is_planned: bool) {
         self.readiness.abort();
         runtime_dir::remove(&self.socket);
         runtime_dir::remove(&self.notify);
         let held = self.held();
-        let end = End { exit, fault: self.fault, was_ready, is_planned, held };
+        let end = End { exit, fault: self.fault, is_planned, held };
         if self.end.send(end).is_err() {
             tracing::error!(pid = self.pid.as_raw_pid(), "worker_output_task_ended");
         }
@@ -210,6 +209,7 @@ impl Witness {
         let (exit, reason) = (end.exit.to_string(), end.fault.as_deref());
         let last_words = tail.text();
         let stderr = Some(last_words.as_str()).filter(|words| !words.is_empty());
+        let lines = if end.is_planned { Vec::new() } else { tail.lines() };
         if end.is_planned {
             tracing::info!(pool, slot, generation, pid, exit, "worker_exited");
         } else {
@@ -217,7 +217,8 @@ impl Witness {
         }
         let parts: Vec<&str> = [reason, Some(&exit), stderr].into_iter().flatten().collect();
         let story = format!("pool {pool:?}, worker {slot}: {}", parts.join(": "));
-        let event = Event::WorkerTold { set: self.set, story, was_ready: end.was_ready };
+        let event =
+            Event::WorkerTold { id: self.id.clone(), set: self.set, story, last_words: lines };
         // Nobody listens only while the supervisor ends.
         drop(self.events.send(event).await);
     }

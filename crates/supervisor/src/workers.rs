@@ -1,8 +1,10 @@
 //! All workers: the sets in force, those that start beside them, and those that end.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ostler_conf::PoolConfig;
+use ostler_policy::recycle::Reason;
 use ostler_policy::worker::WorkerEvent;
 use ostler_segment::counter::Pool;
 use rustix::process::Pid;
@@ -36,6 +38,51 @@ impl Workers {
         let set = WorkerSet::new(id, pool, config, identity, now);
         self.sets.push(if is_held { set.hold() } else { set });
         Ok(id)
+    }
+
+    /// Adds a set that begins with one worker, which serves once released.
+    pub(crate) fn add_first_one(
+        &mut self,
+        pool: &str,
+        config: &PoolConfig,
+        now: Instant,
+    ) -> Result<SetId, IdentityError> {
+        let id = self.add(pool, config, true, now)?;
+        if let Some(set) = self.sets.pop() {
+            self.sets.push(set.first_one());
+        }
+        Ok(id)
+    }
+
+    /// Gives the places of one set to another, and forgets the first.
+    pub(crate) fn hand_over(&mut self, from: SetId, to: SetId) {
+        let Some(at) = self.sets.iter().position(|set| set.id == from) else { return };
+        let old = self.sets.remove(at);
+        match self.get_mut(to) {
+            Some(new) => new.adopt(old),
+            None => self.sets.push(old),
+        }
+    }
+
+    /// Has a worker replaced. One that is gone is replaced already.
+    pub(crate) fn recycle_worker(&mut self, id: &WorkerId, reason: Reason, now: Instant) {
+        let found = self.sets.iter_mut().any(|set| set.recycle_worker(id, reason, now));
+        if !found {
+            tracing::debug!(pool = id.pool, slot = id.slot, ?reason, "worker_unknown");
+        }
+    }
+
+    /// Returns the process groups of workers whose memory has a limit.
+    pub(crate) fn limited_groups(&self) -> impl Iterator<Item = Pid> {
+        self.sets.iter().filter(|set| set.limits_memory()).flat_map(WorkerSet::pids)
+    }
+
+    /// Notes the resident memory of process groups, in bytes, by their number.
+    pub(crate) fn note_memory(&mut self, found: &BTreeMap<i32, u64>) {
+        for (&group, &bytes) in found {
+            let Some(pid) = Pid::from_raw(group) else { continue };
+            self.sets.iter_mut().for_each(|set| set.note_memory(pid, bytes));
+        }
     }
 
     /// Returns a set, while it is not gone.
@@ -73,8 +120,8 @@ impl Workers {
     }
 
     /// Tells a proxy that knows nothing yet of every worker.
-    pub(crate) fn introduce(&self, now: Instant, machinery: &mut Machinery) {
-        self.sets.iter().for_each(|set| set.introduce(now, machinery));
+    pub(crate) fn introduce(&mut self, now: Instant, machinery: &mut Machinery) {
+        self.sets.iter_mut().for_each(|set| set.introduce(now, machinery));
     }
 
     /// The sets whose workers cannot go on without the proxy that has died.
@@ -135,7 +182,7 @@ impl Workers {
     }
 
     /// Returns when time changes something.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.sets.iter().filter_map(WorkerSet::due).min()
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        self.sets.iter().filter_map(|set| set.due(now)).min()
     }
 }

@@ -64,7 +64,7 @@ async fn json_has_the_shape_of_the_contract() {
             "/pools/probe",
             "state degraded_since processes threads concurrency capacity ready busy stuck queued \
              queue_length queue_oldest_ms full_since window_s queue_wait_ms run_ms shed_total \
-             left_total recycles_total recycles_pending last_exit workers",
+             left_total recycles_total recycles_pending retry_in_ms last_exit workers",
         ),
         ("/pools/probe/queue_wait_ms", "p50 p99 max"),
         ("/pools/probe/shed_total", "queue-full queue-timeout predicted-wait pool-not-ready"),

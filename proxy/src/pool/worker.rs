@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ pub(crate) struct Worker {
     pub(crate) ring: Option<Ring>,
     pub(crate) started: Instant,
     standing: AtomicU8,
+    /// A task asks it whether it is well.
+    has_health_watch: AtomicBool,
     /// Told when the last permit of a withdrawn worker is back that is waited for.
     pub(crate) idle: Notify,
     /// Tells whether the process lives; `None`: it was gone when it became known.
@@ -103,6 +105,7 @@ impl Worker {
             ring,
             started,
             standing: AtomicU8::new(Standing::Starting as u8),
+            has_health_watch: AtomicBool::new(false),
             idle: Notify::new(),
             process,
             stuck,
@@ -118,6 +121,16 @@ impl Worker {
 
     pub(crate) fn set_standing(&self, standing: Standing) {
         self.standing.store(standing as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that a task asks it whether it is well. Returns whether none did.
+    pub(crate) fn begin_health_watch(&self) -> bool {
+        !self.has_health_watch.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that this task has ended.
+    pub(crate) fn end_health_watch(&self) {
+        self.has_health_watch.store(false, Ordering::Relaxed);
     }
 
     /// Whether it gets no new requests any more.

@@ -11,6 +11,9 @@ use crate::pool::Worker;
 /// How long a worker that does not listen yet is left alone.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// The name that a worker is asked under.
+const AGENT: &str = "ostler-warm-up";
+
 /// Requests each path in turn; all of it within `within`.
 ///
 /// # Errors
@@ -43,7 +46,7 @@ pub(super) async fn run(
 /// program may not be there yet.
 async fn request(worker: &Worker, path: &str, until: Instant) -> Result<u16, String> {
     loop {
-        match attempt(worker, path).await {
+        match attempt(worker, path, AGENT).await {
             Ok(status) => return Ok(status),
             Err(error) if worker.has_exited() || until <= clock::now() => return Err(error),
             Err(_early) => tokio::time::sleep(PAUSE).await,
@@ -51,11 +54,16 @@ async fn request(worker: &Worker, path: &str, until: Instant) -> Result<u16, Str
     }
 }
 
-async fn attempt(worker: &Worker, path: &str) -> Result<u16, String> {
+/// Requests a path over a connection of its own, and drops what comes after the head.
+///
+/// # Errors
+///
+/// What went wrong, for the operator.
+pub(super) async fn attempt(worker: &Worker, path: &str, agent: &str) -> Result<u16, String> {
     let stream = UnixStream::connect(&worker.socket).await.map_err(|error| error.to_string())?;
     let mut exchange = Exchange::with_worker(stream);
     let head = format!(
-        "GET {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: ostler-warm-up\r\n\
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: {agent}\r\n\
          connection: close\r\n\r\n"
     );
     let (mut receiving, mut sending) = exchange.split();

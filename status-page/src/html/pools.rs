@@ -116,6 +116,9 @@ fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
         let ago = duration(snapshot.taken().ms_since(exit.at));
         let text = format!("worker {}-{}: {}, {ago} ago", exit.slot, exit.generation, exit.exit);
         fact(page, "Last exit", &text);
+        for line in &exit.stderr {
+            fact(page, "Last words", line);
+        }
     }
     for record in pool.post_mortems.iter().rev() {
         fact(page, "Post-mortem", &post_mortem(snapshot, record));

@@ -52,6 +52,8 @@ pub struct Pool {
     pub recycles_total: BTreeMap<String, u64>,
     /// Workers that are to be replaced.
     pub recycles_pending: Vec<PendingRecycle>,
+    /// When a worker is started again that is held back because those before it died.
+    pub retry_in_ms: Option<u64>,
     /// How the last worker that exited unasked ended.
     pub last_exit: Option<LastExit>,
     /// What workers were doing when they got stuck, were killed or crashed, the latest last.
@@ -192,8 +194,14 @@ pub struct LastExit {
     pub slot: u32,
     /// Which worker in that slot.
     pub generation: u32,
-    /// How, as `signal 9` or `code 1`.
+    /// How, as `signal 9` or `status 1`.
     pub exit: String,
+    /// Its status, if it ended by itself.
+    pub status: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// What it printed last to standard error: at most five lines.
+    pub stderr: Vec<String>,
 }
 
 /// A worker process.

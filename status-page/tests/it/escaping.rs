@@ -68,6 +68,7 @@ fn hostile() -> Snapshot {
         }
         if let Some(exit) = &mut pool.last_exit {
             exit.exit = HOSTILE.into();
+            exit.stderr = vec![HOSTILE.into()];
         }
         for record in &mut pool.post_mortems {
             hostile_record(record);

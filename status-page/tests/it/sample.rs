@@ -188,6 +188,9 @@ fn api() -> Pool {
             slot: 2,
             generation: 4,
             exit: "signal 9".to_owned(),
+            status: None,
+            signal: Some(9),
+            stderr: vec!["thread 'main' panicked at <b>src/main.rs</b>".to_owned()],
         }),
         post_mortems: vec![post_mortem()],
         workers: vec![

@@ -102,6 +102,9 @@ fn the_file_with_every_key_has_every_key() {
     for key in ["path", "format"] {
         present.insert(("[log.access]".to_owned(), key.to_owned()));
     }
+    for key in ["path", "interval", "timeout", "failures"] {
+        present.insert(("[pool.NAME.health]".to_owned(), key.to_owned()));
+    }
     for section in SECTIONS {
         for key in (section.keys)().into_iter().filter(|key| key.default != Fallback::Table) {
             let pair = (section.head.to_owned(), key.name);

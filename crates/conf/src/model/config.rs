@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{
-    AccessLogConfig, ErrorLogConfig, KeepaliveConfig, LimitsConfig, ListenerConfig, LogConfig,
-    OriginConfig, PoolConfig, PoolLimitsConfig, ProxiesConfig, RouteConfig, ServerConfig,
-    SiteConfig, SpoolConfig, StatusConfig, TimeoutsConfig,
+    AccessLogConfig, ErrorLogConfig, HealthConfig, KeepaliveConfig, LimitsConfig, ListenerConfig,
+    LogConfig, OriginConfig, PoolConfig, PoolLimitsConfig, ProxiesConfig, RouteConfig,
+    ServerConfig, SiteConfig, SpoolConfig, StatusConfig, TimeoutsConfig,
 };
 use crate::check;
 use crate::decode::Decoder;
@@ -58,7 +58,7 @@ impl SectionInfo {
 }
 
 /// Every section in the order of the reference.
-pub(crate) const SECTIONS: [SectionInfo; 16] = [
+pub(crate) const SECTIONS: [SectionInfo; 17] = [
     SectionInfo::of::<ServerConfig>("[server]"),
     SectionInfo::of::<KeepaliveConfig>("[keepalive]"),
     SectionInfo::of::<TimeoutsConfig>("[timeouts]"),
@@ -68,6 +68,7 @@ pub(crate) const SECTIONS: [SectionInfo; 16] = [
     SectionInfo::of::<ProxiesConfig>("[proxies]"),
     SectionInfo::of::<PoolConfig>("[pool.NAME]"),
     SectionInfo::of::<PoolLimitsConfig>("[pool.NAME.limits]"),
+    SectionInfo::of::<HealthConfig>("[pool.NAME.health]"),
     SectionInfo::of::<OriginConfig>("[origin.NAME]"),
     SectionInfo::of::<SiteConfig>("[[site]]"),
     SectionInfo::of::<RouteConfig>("[[site.route]]"),

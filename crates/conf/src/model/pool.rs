@@ -8,13 +8,17 @@ use std::time::Duration;
 
 pub use limits::PoolLimitsConfig;
 
+use super::HealthConfig;
 use crate::decode::Decoder;
 use crate::table::config_table;
 use crate::tree::TableNode;
-use crate::value::{DAY, HOUR, Link, MILLISECOND, Ready, Umask, check_plain_path};
+use crate::value::{ByteSize, DAY, HOUR, Link, MILLISECOND, Ready, Umask, check_plain_path};
 
 /// Most bytes of all warm-up paths of a pool. They travel in one message, whose limit is higher.
 const MAX_WARM_UP: usize = 16 * 1024;
+
+/// Most paths of `reload-on-change`: each takes a few watches of the kernel.
+const MAX_WATCHED: usize = 64;
 
 config_table! {
     /// A fixed set of worker processes that run one application, each with a fixed number of
@@ -93,6 +97,35 @@ config_table! {
         pub worker_keepalive: Duration = default("1s") in Duration::ZERO..=HOUR,
         /// What each process of a worker may take of the system.
         pub limits: PoolLimitsConfig = table,
+        /// Workers beyond `processes` while some are replaced; at most `processes`.
+        /// 0: the old one goes before the new one starts.
+        /// A worker that drains counts, so slow requests hold up the next replacement for at most
+        /// `drain-timeout` and `stop-timeout`.
+        pub surge: u32 = default(1) in 0..=1000,
+        /// Workers that serve at least while others are replaced, and from which on the service
+        /// manager is told that the server is ready; at most `processes`, less one without `surge`.
+        pub min_ready: u32 = computed(
+            "processes, or one less where surge is 0",
+            if surge == 0 { processes.saturating_sub(1) } else { processes }
+        ) in 0..=1000,
+        /// A worker is replaced after so many requests, or up to a tenth fewer, so that workers
+        /// do not go together. 0: never.
+        pub max_requests: u32 = default(0) in 0..=u32::MAX,
+        /// A worker is replaced at this age, or up to a tenth earlier. "0s": never.
+        pub max_age: Option<Duration> = default("0s") in None..=Some(DAY * 365),
+        /// A worker is replaced when the processes of its group have so much resident memory
+        /// together. "0B": never. Looked at once a second.
+        /// At twice as much it goes even below `min-ready`, after `start-timeout` at the latest.
+        pub max_memory: ByteSize = default("0B") in ByteSize(0)..=ByteSize::gib(1024),
+        /// A worker that has served and then had no request for so long is replaced, as by
+        /// `inactivity-timeout` of `mod_wsgi`. "0s": never.
+        pub max_idle: Option<Duration> = default("0s") in None..=Some(DAY * 365),
+        /// Paths; when one of them is touched, replaced, or a symbolic link that leads elsewhere,
+        /// every worker of the pool is replaced.
+        /// One that does not exist is waited for.
+        pub reload_on_change: Vec<PathBuf> = default([]),
+        /// How a worker shows that it is well; one that does not is replaced. See below.
+        pub health: Option<HealthConfig> = optional,
     }
 }
 
@@ -121,6 +154,8 @@ fn check(mut pool: PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) -> 
         let message = format!("`nice`: {nice} is not within -20 to 19");
         decoder.problem(table.place("nice"), message);
     }
+    check_capacity(&pool, table, decoder);
+    check_watched(&pool, table, decoder);
     check_warm_up(&pool, table, decoder);
     check_environment(&pool, table, decoder);
     pool
@@ -130,6 +165,32 @@ fn check(mut pool: PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) -> 
 fn resolve_program(program: &mut String, directory: &Path) {
     if program.contains('/') {
         *program = directory.join(&program).to_string_lossy().into_owned();
+    }
+}
+
+/// Refuses a surge that could not be used, and a floor under which no worker could be replaced.
+fn check_capacity(pool: &PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) {
+    if decoder.has_problem(table.place("processes")) {
+        return;
+    }
+    let PoolConfig { processes, surge, min_ready, .. } = *pool;
+    if processes < surge {
+        let message = format!("`surge`: {surge} is more than `processes`, {processes}");
+        decoder.problem(table.place("surge"), message);
+    } else if processes < min_ready {
+        let message = format!("`min-ready`: {min_ready} is more than `processes`, {processes}");
+        decoder.problem(table.place("min-ready"), message);
+    } else if surge == 0 && processes == min_ready {
+        let message = "`min-ready`: must be less than `processes` where `surge` is 0: \
+                       no worker could be replaced";
+        decoder.problem(table.place("min-ready"), message);
+    }
+}
+
+fn check_watched(pool: &PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) {
+    if MAX_WATCHED < pool.reload_on_change.len() {
+        let message = format!("`reload-on-change`: there are more than {MAX_WATCHED} paths");
+        decoder.problem(table.place("reload-on-change"), message);
     }
 }
 
@@ -163,5 +224,59 @@ fn check_environment(pool: &PoolConfig, table: &TableNode, decoder: &mut Decoder
             let message = format!("`environment`: {name} is set by the supervisor itself");
             decoder.problem(entry.key_at, message);
         }
+    }
+}
+
+impl PoolConfig {
+    /// Tells whether workers that run under this configuration may go on under `other`: they
+    /// differ in how workers are counted and replaced, and in how requests wait, alone.
+    pub fn keeps_workers_under(&self, other: &Self) -> bool {
+        let same = Self {
+            processes: other.processes,
+            queue_length: other.queue_length,
+            queue_timeout: other.queue_timeout,
+            request_timeout: other.request_timeout,
+            response_idle: other.response_idle,
+            stuck_grace: other.stuck_grace,
+            start_timeout: other.start_timeout,
+            drain_timeout: other.drain_timeout,
+            stop_timeout: other.stop_timeout,
+            worker_keepalive: other.worker_keepalive,
+            surge: other.surge,
+            min_ready: other.min_ready,
+            max_requests: other.max_requests,
+            max_age: other.max_age,
+            max_memory: other.max_memory,
+            max_idle: other.max_idle,
+            reload_on_change: other.reload_on_change.clone(),
+            health: other.health.clone(),
+            ..self.clone()
+        };
+        same == *other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Config;
+
+    #[test]
+    fn what_a_process_is_started_from_decides_whether_it_may_stay() {
+        check("processes = 4\nmin-ready = 1\nmax-age = '1h'\nqueue-length = 5", true);
+        check("request-timeout = '1s'\nstop-timeout = '0s'\nreload-on-change = ['/a']", true);
+        check("environment = { A = 'b' }", false);
+        check("threads = 16", false);
+        check("warm-up = ['/']", false);
+        check("user = 'nobody'", false);
+    }
+
+    #[track_caller]
+    fn check(keys: &str, expected: bool) {
+        let pool = |keys: &str| {
+            let text = format!("[pool.web]\ncommand = ['a']\n{keys}");
+            let path = std::path::Path::new("/etc/ostler.toml");
+            Config::parse(&text, path).unwrap().pools.remove("web").unwrap()
+        };
+        assert_eq!(pool("").keeps_workers_under(&pool(keys)), expected, "{keys}");
     }
 }

@@ -96,6 +96,8 @@ async fn agree() -> Outcome {
             }
             ToProxy::Hello { .. }
             | ToProxy::AccessLog
+            | ToProxy::WorkerLastWords { .. }
+            | ToProxy::PoolOutlook { .. }
             | ToProxy::Pool { .. }
             | ToProxy::PostMortems { .. }
             | ToProxy::OriginServer { .. }

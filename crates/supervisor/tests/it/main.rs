@@ -59,10 +59,11 @@ fn a_worker_that_is_killed_is_replaced_and_its_children_are_gone() {
     let group = stack.descendants().in_group(worker);
     assert_eq!(group.len(), 2);
     Stack::kill(worker);
-    let line = stack.wait_for("worker_exited").pop().unwrap();
-    assert!(line.contains("generation=1") && line.contains("exit=\"signal 9\""), "{line}");
+    stack.wait_for_all(&[
+        &format!("generation=1 pid={worker} exit=\"signal 9\""),
+        "worker_ready pool=web slot=0 generation=2",
+    ]);
     group.wait_for_end(Duration::from_secs(2));
-    stack.wait_for("worker_ready pool=web slot=0 generation=2");
     assert_eq!(stack.zombies(), 0);
 }
 
@@ -212,8 +213,9 @@ fn a_worker_that_dies_once_the_configuration_was_sent_does_not_undo_the_reload()
     stack.write(&format!("{web}{mortal}"));
     stack.signal(Signal::HUP);
     let seen = stack.wait_for("INFO reloaded");
-    assert!(seen.iter().any(|line| line.contains("WARN worker_exited pool=mortal")), "{seen:#?}");
-    stack.wait_for("worker_ready pool=mortal slot=0 generation=2");
+    let has = |text: &str| seen.iter().any(|line| line.contains(text));
+    assert!(has("WARN worker_exited pool=mortal"), "{seen:#?}");
+    assert!(has("worker_ready pool=mortal slot=0 generation=2"), "{seen:#?}");
 }
 
 #[test]

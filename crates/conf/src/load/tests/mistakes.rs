@@ -164,6 +164,23 @@ fn a_pool_can_run() {
     assert!(errors.contains(&message), "{errors}");
     check("[pool]\nweb = 1", "2:7: `web`: expected a table, found the number 1");
     let pool = |rest: &str| format!("[pool.web]\ncommand = ['a']\n{rest}");
+    check(&pool("health = { interval = '1s' }"), "3:10: `health`: [pool.web.health] needs `path`");
+    check(&pool("health = '/'"), "3:10: `health`: expected a table, found the string \"/\"");
+    check(
+        &pool("health = { path = '/', failures = 0 }"),
+        "3:35: `health`: `failures`: 0 is not within 1 to 1000",
+    );
+    check(&pool("surge = 3"), "3:9: `surge`: 3 is more than `processes`, 2");
+    check(&pool("min-ready = 3"), "3:13: `min-ready`: 3 is more than `processes`, 2");
+    check(
+        &pool("surge = 0\nmin-ready = 2"),
+        "4:13: `min-ready`: must be less than `processes` where `surge` is 0: no worker could be \
+         replaced",
+    );
+    check(
+        &pool(&format!("reload-on-change = [{}]", "'a',".repeat(65))),
+        "3:20: `reload-on-change`: there are more than 64 paths",
+    );
     check(
         &pool("threads = 4\nconcurrency = 3"),
         "4:15: `concurrency`: 3 is less than `threads`, 4: threads would never have work",
