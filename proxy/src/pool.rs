@@ -47,6 +47,8 @@ struct Books {
     full_since: Option<Duration>,
     /// Since when a worker is missing that was there.
     degraded_since: Option<Duration>,
+    /// How many workers it should have; while some are replaced there are more.
+    processes: usize,
     /// How many workers served when the pool was whole last.
     whole: usize,
     last_exit: Option<LastExit>,
@@ -115,6 +117,7 @@ impl Pool {
             timings: Timings::new(clock::now()),
             full_since: None,
             degraded_since: None,
+            processes: 0,
             whole: 0,
             last_exit: None,
             outlook: Outlook::default(),
@@ -127,7 +130,8 @@ impl Pool {
     pub(crate) fn set_limits(&self, queue_length: u32, processes: u32) {
         let mut books = self.books();
         books.admission.set_queue_length(queue_length as usize);
-        books.whole = books.whole.min(processes as usize);
+        books.processes = processes as usize;
+        books.whole = books.whole.min(books.processes);
     }
 
     /// The number for a worker that is about to be added.
@@ -152,7 +156,7 @@ impl Pool {
             Self::hand_over(&mut books, grant.place, grant.waiter, now);
         }
         if books.whole <= books.admission.serving() {
-            books.whole = books.admission.serving();
+            books.whole = books.admission.serving().min(books.processes);
             books.degraded_since = None;
         }
     }

@@ -394,23 +394,6 @@ impl Process {
         });
     }
 
-    /// Has every serving worker asked whether it is well, where its pool has `health`.
-    #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
-    fn watch_health(&self) {
-        let Some(running) = &self.running else { return };
-        let live = running.shared.live.load();
-        let checked = live.config.pools.iter().filter(|(_, config)| config.health.is_some());
-        for target in checked.filter_map(|(name, _)| live.pools.get(name)) {
-            for worker in target.pool.view().workers {
-                if worker.standing() == Standing::Ready && worker.begin_health_watch() {
-                    let (shared, channel) = (&running.shared, &self.channel);
-                    let watch = health::watch(Arc::clone(shared), Arc::clone(channel), worker);
-                    tokio::spawn(watch);
-                }
-            }
-        }
-    }
-
     fn resolve_origins(&self) {
         if let Some(running) = &self.running {
             let live = running.shared.live.load_full();

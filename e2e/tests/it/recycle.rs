@@ -39,6 +39,21 @@ async fn an_operator_replaces_every_worker() {
 }
 
 #[tokio::test]
+async fn a_pool_that_was_recycled_is_whole_again_after_a_crash() {
+    let stack = start("auto", "").await;
+    assert_eq!(stack.command(&["recycle", "probe"]).await.code, Some(0));
+    quiet(&stack).await;
+    stack.get("/abort").await.expect_reason(502, "worker-exited");
+    let is_whole_again = |pool: &Value| {
+        pool["recycles_total"]["exit"] == 1
+            && pool["ready"] == 2
+            && pool["state"] == "ok"
+            && pool["degraded_since"].is_null()
+    };
+    stack.until_pool("probe", is_whole_again).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_recycled_is_said_and_changes_nothing() {
     let probe = example("probe");
     let command = format!(
