@@ -66,6 +66,8 @@ struct Books {
     full_since: Option<Duration>,
     /// Since when a worker is missing that was there.
     degraded_since: Option<Duration>,
+    /// How many workers it should have; while some are replaced there are more.
+    processes: usize,
     /// How many workers served when the pool was whole last.
     whole: usize,
     last_exit: Option<LastExit>,
@@ -117,6 +119,7 @@ impl Pool {
             blames: Blames::new(),
             full_since: None,
             degraded_since: None,
+            processes: 0,
             whole: 0,
             last_exit: None,
             outlook: Outlook::default(),
@@ -133,7 +136,8 @@ impl Pool {
         let mut books = self.books();
         books.admission.set_limits(config.queue_length as usize, config.queue_timeout);
         books.admission.set_shares(shares, now);
-        books.whole = books.whole.min(config.processes as usize);
+        books.processes = config.processes as usize;
+        books.whole = books.whole.min(books.processes);
         Self::settle(&mut books, now);
     }
 
@@ -165,7 +169,7 @@ impl Pool {
         books.admission.serve(worker.number, now);
         Self::settle(&mut books, now);
         if books.whole <= books.admission.serving() {
-            books.whole = books.admission.serving();
+            books.whole = books.admission.serving().min(books.processes);
             books.degraded_since = None;
         }
     }

@@ -7,10 +7,11 @@ mod death;
 mod health;
 mod post_mortems;
 mod warm_up;
+mod workers;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,30 +19,25 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ostler_conf::Config;
-use ostler_segment::{Access, CounterPage, Owner, Segment, SegmentError};
+use ostler_segment::{CounterPage, SegmentError};
 use ostler_supervisor::channel::Channel;
-use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy, WorkerExit, WorkerId};
+use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy};
 use tokio::sync::watch;
 
 use self::apply::{Applied, ListenerSockets};
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::event_loop::EventLoop;
-use crate::link::Ring;
 use crate::live::{BuildError, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
-use crate::pool::{Outlook, Pool, Standing, UnfitWorkers, Worker};
+use crate::pool::{Outlook, Pool, UnfitWorkers};
 use crate::proxies::Proxies;
 use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
 use crate::tasks::Tasks;
 
 /// How long a configuration waits for names to be looked up; those that take longer come later.
 const RESOLVE_WAIT: Duration = Duration::from_secs(2);
-
-/// How long a worker that has ended is remembered. The supervisor starts another one at once,
-/// unless it holds back because they keep dying.
-const REPLACEMENT_WAIT: Duration = Duration::from_millis(200);
 
 /// How often idle connections to workers are looked through.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
@@ -345,100 +341,6 @@ impl Process {
         let applied = Applied::default();
         self.running = Some(Running { shared, loops, status_loop, applied });
         Ok(live)
-    }
-
-    fn add_worker(
-        &self,
-        (id, pid): (WorkerId, u32),
-        socket: PathBuf,
-        mut descriptors: Vec<OwnedFd>,
-    ) -> Result<(), ProcessError> {
-        let Some(pool) = self.known.pools.get(&id.pool) else {
-            tracing::error!(pool = %id.pool, "worker_of_unknown_pool");
-            return Ok(());
-        };
-        if descriptors.is_empty() {
-            return Err(ProcessError::NoDescriptor);
-        }
-        let segment = descriptors.remove(0);
-        let segment = Arc::new(Segment::map(segment.as_fd(), Access::Write)?);
-        segment.free_lanes(|incarnation| self.proxies.is_dead(incarnation));
-        let incarnation = self.supervisor.incarnation;
-        let ring = Ring::new(&segment, Owner { incarnation, pid: std::process::id() }, descriptors);
-        let number = pool.next_worker_number();
-        let worker = Worker::new((id, number, pid), socket, (segment, ring), clock::now());
-        let worker = Arc::new(worker);
-        death::watch(&worker);
-        pool.add_worker(&worker);
-        Ok(())
-    }
-
-    /// Takes a worker that has ended out of service at once, and forgets it a little later: by
-    /// then its replacement is known, and nobody is refused in between.
-    #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
-    fn lose_worker(&self, id: &WorkerId, exit: WorkerExit) {
-        if let Some((pool, worker)) = self.worker(id) {
-            pool.note_exit(&worker, exit);
-            tokio::spawn(async move {
-                tokio::time::sleep(REPLACEMENT_WAIT).await;
-                pool.remove_worker(&worker);
-            });
-        }
-    }
-
-    fn worker(&self, id: &WorkerId) -> Option<(Arc<Pool>, Arc<Worker>)> {
-        let pool = self.known.pools.get(&id.pool)?;
-        let worker = pool.worker(id.slot, id.generation)?;
-        Some((Arc::clone(pool), worker))
-    }
-
-    fn warm(&self, id: WorkerId, paths: Vec<String>, (timeout_ms, checks): (u64, bool)) {
-        let Some((_, worker)) = self.worker(&id) else { return };
-        worker.set_standing(Standing::Warming);
-        let within = Duration::from_millis(timeout_ms);
-        self.report(async move {
-            let error = warm_up::run(&worker, &paths, within, checks).await.err();
-            FromProxy::WorkerWarmed { id, error }
-        });
-    }
-
-    fn withdraw(&self, id: WorkerId) {
-        let found = self.worker(&id);
-        self.report(async move {
-            if let Some((pool, worker)) = found {
-                pool.withdraw(&worker).await;
-            }
-            FromProxy::WorkerWithdrawn { id }
-        });
-    }
-
-    /// Runs `work` beside the messages, and sends what it comes to.
-    #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
-    fn report(&self, work: impl Future<Output = FromProxy> + Send + 'static) {
-        let channel = Arc::clone(&self.channel);
-        tokio::spawn(async move {
-            let message = work.await;
-            if let Err(error) = channel.send(&message, &[]).await {
-                tracing::warn!(%error, "report_not_sent");
-            }
-        });
-    }
-
-    /// Has every serving worker asked whether it is well, where its pool has `health`.
-    #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
-    fn watch_health(&self) {
-        let Some(running) = &self.running else { return };
-        let live = running.shared.live.load();
-        let checked = live.config.pools.iter().filter(|(_, config)| config.health.is_some());
-        for target in checked.filter_map(|(name, _)| live.pools.get(name)) {
-            for worker in target.pool.view().workers {
-                if worker.standing() == Standing::Ready && worker.begin_health_watch() {
-                    let (shared, channel) = (&running.shared, &self.channel);
-                    let watch = health::watch(Arc::clone(shared), Arc::clone(channel), worker);
-                    tokio::spawn(watch);
-                }
-            }
-        }
     }
 
     fn resolve_origins(&self) {

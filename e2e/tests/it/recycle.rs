@@ -39,6 +39,20 @@ async fn an_operator_replaces_every_worker() {
 }
 
 #[tokio::test]
+async fn a_pool_that_was_recycled_is_whole_again_after_a_crash() {
+    let stack = start("auto", "").await;
+    assert_eq!(stack.command(&["recycle", "probe"]).await.code, Some(0));
+    quiet(&stack).await;
+    stack.get("/abort").await.expect_reason(502, "worker-exited");
+    let is_whole_again = |pool: &Value| {
+        let mut workers = workers(pool).iter();
+        workers.any(|worker| worker["generation"] == 3 && worker["state"] == "ready")
+            && pool["degraded_since"].is_null()
+    };
+    stack.until_pool("probe", is_whole_again).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_recycled_is_said_and_changes_nothing() {
     let probe = example("probe");
     let command = format!(
@@ -215,6 +229,23 @@ async fn a_reload_whose_later_workers_do_not_get_ready_says_so_and_keeps_the_flo
     assert!(2 <= number(&status["pools"]["probe"]["ready"]), "{status}");
     load.until_answered(20).await;
     finish(load).await;
+}
+
+#[tokio::test]
+async fn a_reload_mends_a_pool_that_crashes_and_one_without_surge() {
+    let mut stack = plan("auto", "pool.probe.command = ['false']").unready().start().await;
+    stack.logged(|line| field(line, "generation") == Some("2")).await;
+    stack.reload(&format!("pool.probe.command = ['{}']", example("probe").display())).await;
+    let before = settled(&stack).await;
+    assert_eq!(stack.get("/").await.status, 200);
+
+    stack.reload("pool.probe.surge = 0").await;
+    assert_eq!(stack.workers("probe").await, before, "how many are replaced at once is no change");
+    let load = under_load(&stack, PATH).await;
+    stack.reload("pool.probe.environment.RELEASE = 'two'").await;
+    finish(load).await;
+    let after = settled(&stack).await;
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
 }
 
 #[tokio::test]

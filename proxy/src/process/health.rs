@@ -11,15 +11,34 @@ use ostler_segment::RowState;
 use ostler_supervisor::channel::Channel;
 use ostler_supervisor::message::{FromProxy, Unfit};
 
-use super::warm_up;
+use super::{Process, warm_up};
 use crate::pool::{Standing, Worker};
 use crate::shared::Shared;
 
 /// The name that a worker is asked under.
 const AGENT: &str = "ostler-health";
 
+impl Process {
+    /// Has every serving worker asked whether it is well, where its pool has `health`.
+    #[expect(clippy::disallowed_methods, reason = "ends with the process, not with a drain")]
+    pub(super) fn watch_health(&self) {
+        let Some(running) = &self.running else { return };
+        let live = running.shared.live.load();
+        let checked = live.config.pools.iter().filter(|(_, config)| config.health.is_some());
+        for target in checked.filter_map(|(name, _)| live.pools.get(name)) {
+            for worker in target.pool.view().workers {
+                if worker.standing() == Standing::Ready && worker.begin_health_watch() {
+                    let (shared, channel) = (&running.shared, &self.channel);
+                    let asking = watch(Arc::clone(shared), Arc::clone(channel), worker);
+                    tokio::spawn(asking);
+                }
+            }
+        }
+    }
+}
+
 /// Asks until the worker serves no more, or its pool has no `health` any more.
-pub(super) async fn watch(shared: Arc<Shared>, channel: Arc<Channel>, worker: Arc<Worker>) {
+async fn watch(shared: Arc<Shared>, channel: Arc<Channel>, worker: Arc<Worker>) {
     let mut failures = 0;
     while let Some(health) = config(&shared, &worker) {
         tokio::time::sleep(health.interval).await;

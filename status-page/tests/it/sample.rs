@@ -175,6 +175,7 @@ fn api() -> Pool {
     Pool {
         state: PoolState::Degraded,
         degraded_since: Some(UnixTime::from_ms(START_MS + 12_340_000)),
+        retry_in_ms: Some(4_000),
         processes: 3,
         threads: 1,
         concurrency: 70,
