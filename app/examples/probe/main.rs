@@ -1,7 +1,7 @@
 //! A worker for tests: each path makes it do one thing that a proxy has to cope with.
 //!
 //! `PROBE_MODE=threads` runs it as a blocking handler, `PROBE_MODE=service` as a service.
-//! What the paths do is listed at [`Probe`].
+//! What the paths do is listed at [`Probe`]. With `PROBE_LEAK=BYTES` each request leaks as many.
 
 mod journal;
 mod path;
@@ -10,6 +10,7 @@ mod ticks;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -60,10 +61,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Forgets memory, as a faulty application does.
+fn leak_as_asked() {
+    static BYTES: LazyLock<usize> = LazyLock::new(|| {
+        std::env::var("PROBE_LEAK").ok().and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+    });
+    Vec::leak(vec![b'x'; *BYTES]);
+}
+
 /// The blocking handler.
 fn answer(request: Request) -> Response {
     let (head, body) = request.into_parts();
     journal::note(&head);
+    leak_as_asked();
     let probe = Probe::of(head.uri.path());
     let body = match probe {
         Probe::Sleep(time) => {
@@ -95,6 +105,7 @@ async fn answer_asynchronously(
 ) -> Result<http::Response<UnsyncBoxBody<Bytes, io::Error>>, Infallible> {
     let (head, body) = request.into_parts();
     journal::note(&head);
+    leak_as_asked();
     let probe = Probe::of(head.uri.path());
     let body = match probe {
         Probe::Sleep(time) => {

@@ -2,3 +2,4 @@
 //! `docs/reliability.md`. Short in the normal run, at full length in `cargo xtask test --soak`.
 
 mod killed;
+mod replaced;

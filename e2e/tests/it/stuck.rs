@@ -189,7 +189,6 @@ async fn a_drain_waits_for_normal_requests_and_not_for_those_past_their_grace() 
 /// Method: as many requests as fill half of the threads, for a while without and for a while with
 /// one endless request a second beside them. All of it takes over a minute, `OSTLER_SOAK=1` three.
 #[tokio::test]
-#[ignore = "#4: needs stuck workers to be replaced"]
 async fn normal_requests_keep_their_rate_beside_endless_ones() {
     let seconds: u32 = if std::env::var_os("OSTLER_SOAK").is_some() { 90 } else { 40 };
     let probe = example("probe");
