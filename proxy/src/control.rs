@@ -160,7 +160,7 @@ fn reload_status(error: &ReloadError) -> StatusCode {
     match error {
         ReloadError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadError::System(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        ReloadError::Busy => StatusCode::CONFLICT,
+        ReloadError::Busy | ReloadError::Superseded => StatusCode::CONFLICT,
         ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

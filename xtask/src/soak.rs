@@ -13,6 +13,11 @@ use serde::Deserialize;
 use crate::step::{Steps, is_installed};
 use crate::{cargo, project, target_folder};
 
+/// The tests that note figures.
+const TESTS: &str = "test(/^reliability::/) + test(/^buffering::slow_clients::/) \
+    + test(=stuck::normal_requests_keep_their_rate_beside_endless_ones) \
+    + test(=overload::overload_costs_no_capacity_and_refusals_are_quick)";
+
 /// What is between these lines of the page is written by this command.
 const BEGIN: &str = "<!-- measured: begin -->";
 const END: &str = "<!-- measured: end -->";
@@ -45,7 +50,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let tests = ["nextest", "run", "--release", "-p", "ostler-e2e", "--profile", "soak"];
     steps.run(
         "soak",
-        cargo(&[&tests[..], &["-E", "test(/^reliability::/)"]].concat())
+        cargo(&[&tests[..], &["-E", TESTS]].concat())
             .env("OSTLER_SOAK", "1")
             .env("OSTLER_FIGURES", &figures),
     )?;

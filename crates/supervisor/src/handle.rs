@@ -116,6 +116,9 @@ pub enum ReloadError {
     /// Another reload is not finished.
     #[error("another reload, or a replacement of the proxy, is in progress")]
     Busy,
+    /// It is in force, but another one was asked for before every worker was replaced.
+    #[error("it is in force, but another reload began before every worker was replaced")]
+    Superseded,
     /// The supervisor is ending.
     #[error("the supervisor is stopping")]
     Stopping,

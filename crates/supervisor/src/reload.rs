@@ -14,7 +14,7 @@
 //! `surge`. Failed means that new workers are killed and all the old stays. Rolling, the
 //! configuration is in force: the other workers are replaced as by `ostler recycle`, never below
 //! the floor. If a worker does not get ready then, the reload is answered with that, and the pool
-//! goes on trying.
+//! goes on trying. Another reload may begin meanwhile, and takes over all workers there are.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -85,8 +85,7 @@ impl Supervisor {
         if self.stop.is_stopping() {
             return answer(reply, Err(ReloadError::Stopping));
         }
-        let is_busy = self.reload.is_some() || self.rolling.is_some();
-        if is_busy || self.machinery.proxy.has_next() {
+        if self.reload.is_some() || self.machinery.proxy.has_next() {
             self.reload_again |= reply.is_none();
             return answer(reply, Err(ReloadError::Busy));
         }
@@ -94,6 +93,7 @@ impl Supervisor {
         systemd::reloading();
         match self.prepare_reload(force) {
             Ok(next) => {
+                self.end_rolling(Err(ReloadError::Superseded));
                 self.reload =
                     Some(Reload { next, started: BTreeMap::new(), stage: Stage::Starting, reply });
                 if let Err(error) = self.start_new_workers(now) {
@@ -150,11 +150,11 @@ impl Supervisor {
     /// Gives up a reload, if there is one.
     pub(crate) fn fail_reload(&mut self, error: ReloadError, now: Instant) {
         self.end_reload(Err(error.clone()), now);
-        self.end_rolling(Err(error), now);
+        self.end_rolling(Err(error));
     }
 
     /// Answers a reload in force when its workers are all there, or when one does not get ready.
-    pub(crate) fn advance_rolling(&mut self, now: Instant) {
+    pub(crate) fn advance_rolling(&mut self) {
         let Some(Rolling { version, pools, .. }) = &self.rolling else { return };
         let version = *version;
         let sets = || {
@@ -166,16 +166,19 @@ impl Supervisor {
                 "configuration {version} is in force, but new workers do not get ready, so old \
                  ones stay: {story}"
             );
-            self.end_rolling(Err(ReloadError::Config(error)), now);
+            self.end_rolling(Err(ReloadError::Config(error)));
         } else if sets().all(WorkerSet::is_settled) {
-            self.end_rolling(Ok(version), now);
+            self.end_rolling(Ok(version));
         }
     }
 
-    fn end_rolling(&mut self, outcome: Result<u64, ReloadError>, now: Instant) {
+    fn end_rolling(&mut self, outcome: Result<u64, ReloadError>) {
         let Some(Rolling { version, reply, .. }) = self.rolling.take() else { return };
         match &outcome {
             Ok(_) => tracing::info!(version, "reloaded"),
+            Err(ReloadError::Superseded | ReloadError::Stopping) => {
+                tracing::info!(version, "reload_superseded");
+            }
             Err(error) => {
                 tracing::error!(version, %error, "reload_not_finished");
                 self.config_error = Some(error.to_string());
@@ -183,13 +186,6 @@ impl Supervisor {
             }
         }
         self.announce(Announcement::Reloaded(reply, outcome));
-        self.reload_if_asked(now);
-    }
-
-    fn reload_if_asked(&mut self, now: Instant) {
-        if std::mem::take(&mut self.reload_again) {
-            self.begin_reload(false, None, now);
-        }
     }
 
     /// Reads and checks the configuration and takes what it names, beside what there is.
@@ -259,7 +255,6 @@ impl Supervisor {
                 let version = next.version;
                 let pools = self.switch(next, &started, now);
                 self.rolling = Some(Rolling { version, pools, reply });
-                return;
             }
             Err(error) => {
                 for set in started.into_values() {
@@ -268,7 +263,9 @@ impl Supervisor {
                 self.reload_failed(error, reply);
             }
         }
-        self.reload_if_asked(now);
+        if std::mem::take(&mut self.reload_again) {
+            self.begin_reload(false, None, now);
+        }
     }
 
     /// Lets the new workers serve, and has the old ones replaced or retired; the old listeners are

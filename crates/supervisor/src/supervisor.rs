@@ -171,7 +171,7 @@ impl Supervisor {
         self.keep_proxy(now);
         self.workers.feed(WorkerEvent::Tick, now, &mut self.machinery);
         self.advance_reload(now);
-        self.advance_rolling(now);
+        self.advance_rolling();
         self.advance_recycling();
         self.look_at_memory(now);
         self.advance_stop(now);

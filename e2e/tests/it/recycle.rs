@@ -9,7 +9,10 @@ use std::time::SystemTime;
 
 use ostler_e2e::stack::{Ended, event, example, field, number, pids};
 use ostler_e2e::{Load, Plan, Stack};
+use rustix::process::Signal;
 use serde_json::Value;
+
+use crate::ask;
 
 /// Both ways to a worker.
 const LINKS: [&str; 2] = ["auto", "http"];
@@ -232,6 +235,27 @@ async fn a_reload_whose_later_workers_do_not_get_ready_says_so_and_keeps_the_flo
 }
 
 #[tokio::test]
+async fn a_reload_does_not_wait_for_the_workers_of_the_one_before() {
+    let mut stack = start("auto", "").await;
+    let before = stack.workers("probe").await;
+    // Both keep their worker draining, and the first one that drains keeps the surge place.
+    let (mut one, mut other) = (ask(&stack, "/sleep/1500").await, ask(&stack, "/sleep/1500").await);
+    stack.until_pool("probe", |pool| pool["busy"] == 2).await;
+    stack.write_config("pool.probe.environment.RELEASE = 'two'");
+    stack.signal(Signal::HUP);
+    stack.until(|status| status["server"]["config_version"] == 2).await;
+    stack.reload("pool.probe.environment.RELEASE = 'three'").await;
+    stack.logged(|line| event(line) == Some("reload_superseded")).await;
+    assert_eq!((one.response().await.status, other.response().await.status), (200, 200));
+    let after = settled(&stack).await;
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
+    for environment in after.into_iter().map(environment) {
+        assert!(environment.contains("RELEASE=three"), "{environment}");
+    }
+    stack.stop().await.expect_no_errors_logged();
+}
+
+#[tokio::test]
 async fn a_reload_mends_a_pool_that_crashes_and_one_without_surge() {
     let mut stack = plan("auto", "pool.probe.command = ['false']").unready().start().await;
     stack.logged(|line| field(line, "generation") == Some("2")).await;
@@ -345,6 +369,11 @@ async fn quiet(stack: &Stack) -> Value {
             && pool["ready"] == pool["processes"]
     };
     stack.until_pool("probe", is_quiet).await["probe"].take()
+}
+
+/// The variables of a process, with which it was started.
+fn environment(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/environ")).expect("it lives").replace('\0', "\n")
 }
 
 fn workers(pool: &Value) -> &Vec<Value> {
