@@ -256,7 +256,10 @@ fn worker(worker: &Worker, now: Duration) -> status::Worker {
         age_s: clock::now().saturating_duration_since(worker.started).as_secs_f64(),
         rss_bytes: figures.rss_bytes,
         cpu_s: Some(figures.user_s + figures.system_s),
-        requests_total: threads.iter().map(|thread| thread.requests_total).sum(),
+        requests_total: threads
+            .iter()
+            .map(|thread| thread.requests_total)
+            .fold(0, u64::saturating_add),
         threads,
     }
 }

@@ -29,6 +29,8 @@ pub enum Reason {
     EveryThreadStuck,
     /// It fails its health check.
     Health,
+    /// A proxy process died with requests in it of which nobody can tell whether they ended.
+    ProxyExit,
     /// A thread of it is stuck.
     RequestTimeout,
     /// Its processes take too much memory.
@@ -53,6 +55,7 @@ impl Reason {
         match self {
             Self::EveryThreadStuck | Self::RequestTimeout => "request-timeout",
             Self::Health => "health",
+            Self::ProxyExit => "proxy-exit",
             Self::MaxMemory => "max-memory",
             Self::Operator => "operator",
             Self::Configuration => "config",
@@ -67,7 +70,7 @@ impl Reason {
     fn rank(self) -> u8 {
         match self {
             Self::EveryThreadStuck => 0,
-            Self::Health => 1,
+            Self::Health | Self::ProxyExit => 1,
             Self::RequestTimeout => 2,
             Self::MaxMemory => 3,
             Self::Operator | Self::Configuration | Self::ReloadOnChange => 4,

@@ -29,7 +29,7 @@
 //!
 //! `retire`, `terminate` and `kill` end the place for good: nothing is started there again. A
 //! worker that dies before it was ready is started again after a delay that doubles with each
-//! failure; one that dies later, at once.
+//! failure; one that dies later, at once, unless that becomes a habit.
 //!
 //! The supervisor feeds events in and carries out the command that comes back.
 
@@ -41,6 +41,10 @@ pub const FIRST_DELAY: Duration = Duration::from_millis(250);
 
 /// Longest delay between two starts: an operator who repaired the cause need not wait for longer.
 pub const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// Longest delay after a worker that had been ready: it serves somebody between two exits, and a
+/// start a second leaves the processor to the others.
+pub const MAX_DELAY_READY: Duration = Duration::from_secs(1);
 
 /// How long a worker must have been ready for earlier failures to be forgotten.
 pub const SETTLED: Duration = Duration::from_secs(10);
@@ -269,18 +273,19 @@ impl WorkerLife {
             | WorkerState::Stopping { .. }
             | WorkerState::Killed { retired: true } => Self { state: WorkerState::Gone, ..self },
             WorkerState::Ready { since } if SETTLED <= now.duration_since(since) => Self::new(now),
-            WorkerState::Ready { .. } => self.failed(now, FREE_RESTARTS),
+            WorkerState::Ready { .. } => self.failed(now, FREE_RESTARTS, MAX_DELAY_READY),
             WorkerState::Starting { .. }
             | WorkerState::Warming { .. }
             | WorkerState::Warm
-            | WorkerState::Killed { retired: false } => self.failed(now, 0),
+            | WorkerState::Killed { retired: false } => self.failed(now, 0, MAX_DELAY),
         }
     }
 
-    /// Vacant, with one more failure; the first `free` of them cost no delay.
-    fn failed(self, now: Instant, free: u32) -> Self {
+    /// Vacant, with one more failure; the first `free` of them cost no delay, the others no more
+    /// than `most`.
+    fn failed(self, now: Instant, free: u32, most: Duration) -> Self {
         let failures = self.failures.saturating_add(1);
-        let delay = failures.checked_sub(free).map_or(Duration::ZERO, delay_after);
+        let delay = failures.checked_sub(free).map_or(Duration::ZERO, delay_after).min(most);
         Self { state: WorkerState::Vacant { retry_at: later(now, delay) }, failures }
     }
 

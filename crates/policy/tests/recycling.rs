@@ -20,9 +20,10 @@ const TIMES: WorkerLimits = WorkerLimits {
 /// The longest that anything may hold a request up while processes start.
 const PATIENCE: Duration = Duration::from_secs(30 + 20 + 5 + 30);
 
-const REASONS: [Reason; 10] = [
+const REASONS: [Reason; 11] = [
     Reason::EveryThreadStuck,
     Reason::Health,
+    Reason::ProxyExit,
     Reason::RequestTimeout,
     Reason::MaxMemory,
     Reason::Operator,

@@ -15,7 +15,9 @@
 
 use crate::cell::CellReclaimed;
 use crate::lane::Lane;
+use crate::row::{Row, RowTicket};
 use crate::segment::Segment;
+use crate::state::INCARNATION_MASK;
 
 /// What a row is to a proxy that has not claimed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,17 @@ impl Segment {
             CellReclaimed::Free if words.release(holder) => Reclaimed::Free,
             CellReclaimed::Free => busy,
         }
+    }
+
+    /// Whether a request of the proxy with this incarnation went over HTTP and has left no trace
+    /// of its end: once that proxy is dead, its row is busy until the worker is replaced.
+    pub fn is_lost_with(&self, incarnation: u32) -> bool {
+        let is_lost = |row: Row<'_>| {
+            let bits = u64::from(incarnation) & INCARNATION_MASK;
+            let theirs = |holder: &RowTicket| u64::from(holder.incarnation()) == bits;
+            row.holder().filter(theirs).is_some_and(|holder| row.is_over_http(holder))
+        };
+        self.iter().any(is_lost)
     }
 
     /// Makes the lanes of proxies that are dead nobody's.

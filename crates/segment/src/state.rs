@@ -23,7 +23,7 @@ pub enum RowState {
 }
 
 /// Most that fits the incarnation's bits.
-const INCARNATION_MASK: u64 = (1 << 24) - 1;
+pub(crate) const INCARNATION_MASK: u64 = (1 << 24) - 1;
 
 /// A state word, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

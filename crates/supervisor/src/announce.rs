@@ -1,7 +1,8 @@
 //! What is said only once the proxy process has carried out everything it was told before.
 //!
-//! `ready`, and the answers to a reload and to recycling, are promises about what clients see from then on. So each
-//! is held back until the proxy process has answered a `Sync` that was sent behind all else.
+//! `ready`, and the answers to a reload and to recycling, are promises about what clients see from
+//! then on. So each is held back until the proxy process has answered a `Sync` that was sent behind
+//! all else.
 
 use std::collections::VecDeque;
 
@@ -39,6 +40,13 @@ impl Announcements {
         self.waiting.push_back(announcement);
         proxy.tell(ToProxy::Sync, Vec::new());
         None
+    }
+
+    /// Asks anew for all that wait: another process serves now.
+    pub(crate) fn ask_again(&self, proxy: &mut Proxy) {
+        for _ in &self.waiting {
+            proxy.tell(ToProxy::Sync, Vec::new());
+        }
     }
 
     /// The next one: the proxy process has answered.

@@ -267,6 +267,7 @@ impl Proxy {
                 | ToProxy::ConfigError { .. }
                 | ToProxy::OriginServer { .. }
                 | ToProxy::Sync
+                | ToProxy::LameDuck
                 | ToProxy::Drain
         );
         let is_for_next = !matches!(message, ToProxy::Sync);
@@ -352,7 +353,7 @@ impl Proxy {
         exit: Exit,
         now: Instant,
         is_planned: bool,
-    ) -> Option<(Role, Vec<WorkerId>)> {
+    ) -> Option<(Role, u32, Vec<WorkerId>)> {
         let role = self.role_of(pid)?;
         let process = match role {
             Role::Serving => std::mem::replace(&mut self.process, self.next.take()),
@@ -372,7 +373,7 @@ impl Proxy {
         self.tell_living();
         let asked: Vec<WorkerId> = self.withdrawing.keys().cloned().collect();
         let over = asked.into_iter().filter(|id| self.withdrawn(incarnation, id)).collect();
-        Some((role, over))
+        Some((role, incarnation, over))
     }
 
     /// Notes that a process could not be started, or ended; a first time costs no delay.

@@ -247,7 +247,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn end_reload(&mut self, outcome: Result<(), ReloadError>, now: Instant) {
+    pub(crate) fn end_reload(&mut self, outcome: Result<(), ReloadError>, now: Instant) {
         let Some(reload) = self.reload.take() else { return };
         let Reload { next, started, reply, .. } = reload;
         match outcome {

@@ -109,6 +109,8 @@ impl Supervisor {
     pub(crate) fn commit_replacement(&mut self, now: Instant) {
         let drain_timeout = self.live.config().server.drain_timeout;
         self.machinery.proxy.switch(now + drain_timeout);
+        // The one before need not answer any more: it may be replaced because it hangs.
+        self.announcements.ask_again(&mut self.machinery.proxy);
         tracing::info!(incarnation = self.machinery.proxy.incarnation(), "proxy_replaced");
     }
 
@@ -125,11 +127,15 @@ impl Supervisor {
         let is_planned = self.stop.is_draining();
         self.machinery.guard_ended(pid);
         let ended = self.machinery.proxy.ended(pid, exit, now, is_planned);
-        let Some((role, withdrawn)) = ended else { return };
+        let Some((role, incarnation, withdrawn)) = ended else { return };
         self.feed_withdrawn(withdrawn, now);
         match role {
-            Role::Old => self.replacement_done(),
+            Role::Old => {
+                self.workers.recycle_lost(incarnation);
+                self.replacement_done();
+            }
             Role::Next => {
+                self.workers.recycle_lost(incarnation);
                 let why = format!("the next proxy process ended before it served: {exit}");
                 self.replacement_failed(ReloadError::System(why));
             }
@@ -157,7 +163,8 @@ impl Supervisor {
     /// replaced; the others go on with the next one.
     fn proxy_crashed(&mut self, now: Instant) {
         let why = "the proxy process ended during the reload".to_owned();
-        self.fail_reload(ReloadError::System(why), now);
+        // One that is in force goes on being rolled out.
+        self.end_reload(Err(ReloadError::System(why)), now);
         for announcement in self.announcements.give_up() {
             self.say(announcement);
         }

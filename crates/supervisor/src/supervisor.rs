@@ -272,6 +272,7 @@ impl Supervisor {
                 }
                 self.replace_unfit(&id, reason, now);
             }
+            FromProxy::Synced if role != Role::Serving => {}
             FromProxy::Synced => {
                 if let Some(announcement) = self.announcements.next() {
                     self.say(announcement);

@@ -72,6 +72,11 @@ impl Workers {
         }
     }
 
+    /// Has the workers replaced in which a proxy process that died has left requests over HTTP.
+    pub(crate) fn recycle_lost(&mut self, incarnation: u32) {
+        self.sets.iter_mut().for_each(|set| set.recycle_lost(incarnation));
+    }
+
     /// Returns the process groups of workers whose memory has a limit.
     pub(crate) fn limited_groups(&self) -> impl Iterator<Item = Pid> {
         self.sets.iter().filter(|set| set.limits_memory()).flat_map(WorkerSet::pids)

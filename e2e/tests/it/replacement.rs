@@ -139,6 +139,23 @@ async fn a_long_request_and_an_idle_connection_are_ended_well_by_the_proxy_that_
 }
 
 #[tokio::test]
+async fn a_worker_over_http_is_replaced_when_a_proxy_died_with_a_request_in_it() {
+    let plan = "server.drain-timeout = '300ms'
+                pool.probe = { link = 'http', drain-timeout = '300ms', request-timeout = '0s' }";
+    let stack = Stack::start(plan).await;
+    let before = stack.workers("probe").await;
+    let _running = ask(&stack, "/sleep/60000").await;
+    stack.until_pool("probe", |pool| pool["busy"] == 1).await;
+    let recycled = stack.command(&["recycle", "--proxy"]).await;
+    assert_eq!(recycled.code, Some(0), "{recycled:?}\n{}", stack.log());
+    let is_other = |pool: &Value| {
+        pool["recycles_total"]["proxy-exit"] == 1 && pool["busy"] == 0 && pids(pool) != before
+    };
+    stack.until_pool("probe", is_other).await;
+    assert_eq!(stack.get("/").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_worker_that_is_retired_while_two_proxies_live_is_withdrawn_by_both() {
     let mut stack = Stack::start("").await;
     let mut running = ask(&stack, "/sleep/1500").await;

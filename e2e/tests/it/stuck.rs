@@ -50,6 +50,24 @@ async fn a_late_request_gets_504_at_once_and_its_thread_is_shown_as_stuck() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_a_long_answer_makes_nothing_stuck() {
+    for link in LINKS {
+        let stack = plan("threads", link).with("pool.probe.stuck-grace = '1s'").start().await;
+        let mut client = ask(&stack, "/stream/100/20").await;
+        client.answers().head().await.unwrap();
+        let begun = Instant::now();
+        // Longer than the head may take and the grace together.
+        while begun.elapsed() < Duration::from_millis(1500) {
+            client.answers().some().await.unwrap();
+        }
+        drop(client);
+        // Half a second later the handler has ended: within a grace that begins here.
+        stack.until_pool("probe", |pool| pool["busy"] == 0).await;
+        assert!(stack.events("worker_unfit").is_empty(), "{link}: {}", stack.log());
+    }
+}
+
+#[tokio::test]
 async fn a_route_may_have_a_time_of_its_own_and_none_at_all() {
     let stack = plan("threads", "auto")
         .with(

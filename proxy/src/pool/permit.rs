@@ -93,6 +93,8 @@ impl Permit {
     pub(crate) async fn outlast(&mut self, end: impl Future<Output = ()>) {
         let mut end = pin!(end);
         if let Some(Patience { stuck_at, grace }) = self.patience {
+            // A handler that began its answer in time, and whose client left later, has to notice.
+            let stuck_at = stuck_at.max(clock::now() + NOTICE_TIME);
             if timeout_at(stuck_at.into(), &mut end).await.is_ok() {
                 return;
             }

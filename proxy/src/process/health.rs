@@ -93,5 +93,5 @@ fn is_full(worker: &Worker) -> bool {
 }
 
 fn answered(worker: &Worker) -> u64 {
-    worker.segment.iter().map(|row| row.requests_total()).sum()
+    worker.segment.iter().map(|row| row.requests_total()).fold(0, u64::saturating_add)
 }

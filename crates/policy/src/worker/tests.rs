@@ -129,6 +129,12 @@ fn a_worker_that_dies_soon_after_ready_is_replaced_at_once_a_few_times() {
     place.start();
     place.feed(WorkerEvent::Exited);
     assert_eq!(place.life.due(), Some(place.now + FIRST_DELAY));
+    for _ in 0..10 {
+        place.now += MAX_DELAY_READY;
+        place.start();
+        place.feed(WorkerEvent::Exited);
+        assert!(place.life.due() <= Some(place.now + MAX_DELAY_READY), "it serves in between");
+    }
 }
 
 #[test]

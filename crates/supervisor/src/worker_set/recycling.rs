@@ -51,6 +51,17 @@ impl WorkerSet {
         true
     }
 
+    /// Asks for the workers to be replaced in which a proxy process that died has left requests
+    /// over HTTP.
+    pub(crate) fn recycle_lost(&mut self, incarnation: u32) {
+        let is_lost = |process: &WorkerProcess| process.segment.is_lost_with(incarnation);
+        for place in self.places.iter().filter(|place| place.is_ready()) {
+            if place.process.as_ref().is_some_and(is_lost) {
+                self.scheduler.request(place.key, Reason::ProxyExit);
+            }
+        }
+    }
+
     /// Withdraws what was asked for by `recycle`.
     pub(crate) fn cancel(&mut self, reason: Reason) {
         self.scheduler.cancel(reason);
@@ -185,6 +196,7 @@ fn counter(reason: Reason) -> Pool {
     match reason {
         Reason::EveryThreadStuck | Reason::RequestTimeout => Pool::RecycleRequestTimeout,
         Reason::Health => Pool::RecycleHealth,
+        Reason::ProxyExit => Pool::RecycleProxyExit,
         Reason::MaxMemory => Pool::RecycleMaxMemory,
         Reason::Operator => Pool::RecycleOperator,
         Reason::Configuration => Pool::RecycleConfig,
