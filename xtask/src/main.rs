@@ -21,7 +21,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test    everything CI runs, stopping at the first failure;
-          `test --soak`: the promises under load and faults at full length, and what was
+          `test --soak [NAME]`: the promises under load and faults at full length, and what was
           measured to docs/reliability.md
   bench   count the proxy's instructions and compare them with xtask/instructions.toml;
           `bench --record` writes that file anew
@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["test"] => test(),
-        ["test", "--soak"] => soak::run(),
+        ["test", "--soak"] => soak::run(None),
+        ["test", "--soak", name] => soak::run(Some(name)),
         ["bench"] => bench::run(false),
         ["bench", "--record"] => bench::run(true),
         ["demo"] => demo::run(),

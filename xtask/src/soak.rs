@@ -30,17 +30,18 @@ struct Figure {
     measured: String,
 }
 
-/// Runs the tests of promises at full length, and writes what they measured.
+/// Runs the tests of promises at full length, and writes what they measured. With `only`, those
+/// whose name contains it; what was measured of the others before stays.
 ///
 /// # Errors
 ///
 /// When something is missing, cannot be built, or a promise is not kept.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
     if !is_installed(&mut cargo(&["nextest", "--version"])) {
         bail!("cargo-nextest is missing: cargo install cargo-nextest --locked");
     }
     let figures = target_folder().join("figures.jsonl");
-    if figures.exists() {
+    if figures.exists() && only.is_none() {
         std::fs::remove_file(&figures)?;
     }
     let mut steps = Steps::default();
@@ -48,9 +49,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     steps.run("build", &mut cargo(&["build", "--release", "-p", "ostler", "--bins"]))?;
     steps.run("examples", &mut cargo(&["build", "--release", "-p", "ostler-app", "--examples"]))?;
     let tests = ["nextest", "run", "--release", "-p", "ostler-e2e", "--profile", "soak"];
+    let tests_meant =
+        only.map_or_else(|| TESTS.to_owned(), |name| format!("({TESTS}) & test({name})"));
     steps.run(
         "soak",
-        cargo(&[&tests[..], &["-E", TESTS]].concat())
+        cargo(&[&tests[..], &["-E", &tests_meant]].concat())
             .env("OSTLER_SOAK", "1")
             .env("OSTLER_FIGURES", &figures),
     )?;

@@ -60,7 +60,8 @@ async fn check(what: &str, config: &str, happens: impl AsyncFn(&mut Stack, u32))
     for link in ["auto", "http"] {
         let plan = Plan::probe().with(POOL).with(&format!("pool.probe.link = '{link}'"));
         let mut stack = plan.with(config).file("touched", "").start().await;
-        let traffic = Traffic::start(&stack, lasts);
+        // What happens for the last time, happens under load to its end.
+        let traffic = Traffic::start(&stack, lasts + Duration::from_secs(3));
         let until = Instant::now() + lasts;
         let mut times = 0;
         while Instant::now() < until {
