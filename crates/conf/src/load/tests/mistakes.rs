@@ -123,6 +123,14 @@ fn values_have_their_type_and_their_range() {
         "[log]\nerror.level = 'warning'",
         "2:15: `level`: \"warning\" is not a level; did you mean `warn`?",
     );
+    check("[server]\nuser = '${NOBODY}'", "2:8: environment variable NOBODY is not set");
+    check("listener = []", "1:12: `listener`: must have at least one");
+    check("listener = 1", "1:12: expected tables, written [[listener]]; found the number 1");
+    check("site = [1]\n", "1:9: `site`: expected a table, found the number 1");
+}
+
+#[test]
+fn what_a_worker_may_take_has_its_range() {
     let pool = |keys: &str| format!("[pool.web]\ncommand = ['a']\n{keys}");
     check(&pool("nice = 20"), "3:8: `nice`: 20 is not within -20 to 19");
     check(
@@ -139,10 +147,6 @@ fn values_have_their_type_and_their_range() {
         &pool("limits.stack = 3"),
         "3:8: unknown key `stack` in [pool.web.limits]; known: memory, files, core",
     );
-    check("[server]\nuser = '${NOBODY}'", "2:8: environment variable NOBODY is not set");
-    check("listener = []", "1:12: `listener`: must have at least one");
-    check("listener = 1", "1:12: expected tables, written [[listener]]; found the number 1");
-    check("site = [1]\n", "1:9: `site`: expected a table, found the number 1");
 }
 
 #[test]
