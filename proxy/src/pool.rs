@@ -215,7 +215,7 @@ impl Pool {
                 exit: exit.to_string(),
                 status: exit.status(),
                 signal: exit.signal(),
-                stderr: Vec::new(),
+                ..LastExit::default()
             });
             if books.admission.serving() < books.whole {
                 books.degraded_since.get_or_insert_with(clock::unix_now);

@@ -177,6 +177,7 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
         queue_wait_ms_total: counters.get(PoolCounter::QueueWaitMsTotal),
         run_ms_total: counters.get(PoolCounter::RunMsTotal),
         workers,
+        ..status::Pool::default()
     }
 }
 
@@ -282,6 +283,8 @@ fn thread(number: u32, row: Row<'_>, worker: status::WorkerState, now: Duration)
             protocol: request.summary.protocol,
             queued_ms: request.queued_us / 1_000,
             running_ms: whole_ms(now.saturating_sub(started)),
+            costs: costs(&request.costs),
+            ..status::Request::default()
         }
     });
     status::Thread {
@@ -292,6 +295,18 @@ fn thread(number: u32, row: Row<'_>, worker: status::WorkerState, now: Duration)
         requests_total: row.requests_total,
         cpu_s: None,
         request,
+    }
+}
+
+fn costs(costs: &ostler_segment::Costs) -> status::Costs {
+    let ms = |us| Duration::from_micros(us).as_secs_f64() * 1_000.0;
+    status::Costs {
+        db_queries: costs.db_queries,
+        db_ms: ms(costs.db_us),
+        outbound_calls: costs.outbound_calls,
+        outbound_ms: ms(costs.outbound_us),
+        cache_hits: costs.cache_hits,
+        cache_misses: costs.cache_misses,
     }
 }
 

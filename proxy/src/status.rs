@@ -86,7 +86,7 @@ pub(crate) async fn answer(
     } else if options.is_json {
         ("application/json", ostler_status::json(&snapshot))
     } else {
-        ("text/html; charset=utf-8", ostler_status::html(&snapshot, &options.html))
+        ("text/html; charset=utf-8", ostler_status::html(&snapshot, None, &options.html))
     };
     let fields: [(&str, &[u8]); 4] = [
         ("content-type", media_type.as_bytes()),

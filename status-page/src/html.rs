@@ -8,7 +8,9 @@ mod markup;
 mod overview;
 mod pools;
 
+use crate::moment::UnixTime;
 use crate::snapshot::Snapshot;
+use crate::trends::Trends;
 use crate::verdict::{Severity, verdicts};
 use markup::Markup;
 
@@ -33,14 +35,16 @@ pub struct HtmlOptions {
     pub refresh: Option<u32>,
     /// Lists in place of tables, as with `mod_status`'s `?notable`.
     pub notable: bool,
+    /// The moment that was asked for: the snapshot is of the past, and the page stays as it is.
+    pub at: Option<UnixTime>,
 }
 
-/// Returns the page.
+/// Returns the page. `trends` are those of the hour before the snapshot.
 ///
 /// # Panics
 ///
 /// Never: writing to a `String` cannot fail.
-pub fn html(snapshot: &Snapshot, options: &HtmlOptions) -> String {
+pub fn html(snapshot: &Snapshot, _trends: Option<&Trends>, options: &HtmlOptions) -> String {
     let refresh = options.refresh.unwrap_or(DEFAULT_REFRESH_S).max(1);
     let mut page = Markup::default();
     page.raw("<!DOCTYPE html>\n<html lang=\"en\" data-refresh=\"").text(refresh).raw("\">\n<head>");

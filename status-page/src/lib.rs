@@ -13,6 +13,7 @@ mod moment;
 mod scoreboard;
 mod snapshot;
 mod text;
+mod trends;
 mod units;
 mod verdict;
 
@@ -22,9 +23,11 @@ pub use json::json;
 pub use metrics::prometheus;
 pub use moment::UnixTime;
 pub use snapshot::{
-    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, HeldRequest, LastExit, Machine,
-    Moment, Origin, OriginServer, PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy,
-    Request, Requests, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
+    BOUNDS_MS, Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind,
+    HeldRequest, Histogram, History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget,
+    PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Request, Requests, Route,
+    RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
     WorkerState,
 };
 pub use text::text;
+pub use trends::{PoolTrend, Trends};

@@ -1,7 +1,8 @@
 //! A moment as the operator reads it: RFC 3339 in JSON, httpd's form in `?auto`.
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Milliseconds since 1970, shown in UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +67,22 @@ impl Serialize for UnixTime {
     }
 }
 
+impl std::str::FromStr for UnixTime {
+    type Err = jiff::Error;
+
+    /// Reads RFC 3339; a moment before 1970 is 1970.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let timestamp: Timestamp = text.parse()?;
+        Ok(Self { ms: u64::try_from(timestamp.as_millisecond()).unwrap_or(0) })
+    }
+}
+
+impl<'de> Deserialize<'de> for UnixTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +96,15 @@ mod tests {
         assert_eq!(moment.plus_seconds(61.5).clock(), "00:01:02");
         assert_eq!(UnixTime::from_ms(u64::MAX).to_string(), "9999-12-30T22:00:00Z");
         assert_eq!(UnixTime::default().plus_seconds(f64::NAN), UnixTime::default());
+    }
+
+    #[test]
+    fn a_moment_is_read_as_it_is_written_or_in_another_zone() {
+        let expected = UnixTime::from_ms(1_767_225_600_000);
+        for text in ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00"] {
+            assert_eq!(text.parse::<UnixTime>().unwrap(), expected, "{text}");
+        }
+        assert_eq!("1969-12-31T00:00:00Z".parse::<UnixTime>().unwrap(), UnixTime::default());
+        assert!("yesterday".parse::<UnixTime>().is_err());
     }
 }

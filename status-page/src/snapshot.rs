@@ -1,29 +1,37 @@
 //! What the status page shows: the state of the server at one moment.
 //!
-//! Serialized, it is the document of `?json`, key for key. Fields marked as left out of it feed
-//! the other renderings. Whatever is not known is `None`, and `null` in the document.
+//! Serialized, it is the document of `?json`, key for key; that is also how it is kept in the
+//! history, so that a key that is missing has its default. Whatever is not known is `None`, and
+//! `null` in the document.
 
+mod event;
+mod histogram;
 mod pool;
 mod post_mortem;
+mod route;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::moment::UnixTime;
 
+pub use event::{Event, EventKind};
+pub use histogram::{BOUNDS_MS, Histogram};
 pub use pool::{
     Blame, Blamed, LastExit, PendingRecycle, Percentiles, Pool, PoolState, Request, ShedTotal,
     Thread, ThreadState, Worker, WorkerState,
 };
 
 pub use post_mortem::{HeldRequest, Moment, PostMortem, ThreadTrace};
+pub use route::{Costs, OverBudget, Route, RouteWindow};
 
 /// Version of the document. A reader may rely on the keys of its version.
 const SCHEMA_VERSION: u32 = 1;
 
 /// The whole state.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     /// Always 1.
     pub schema_version: u32,
@@ -37,8 +45,11 @@ pub struct Snapshot {
     pub pools: BTreeMap<String, Pool>,
     /// Origins by name.
     pub origins: BTreeMap<String, Origin>,
-    /// The machine. Not in the document.
-    #[serde(skip)]
+    /// Every route, in the order of the configuration: what it costs.
+    pub routes: Vec<Route>,
+    /// What changed lately, the latest first: at most [`Event::KEPT`].
+    pub events: Vec<Event>,
+    /// The machine.
     pub machine: Machine,
 }
 
@@ -51,6 +62,8 @@ impl Default for Snapshot {
             requests: Requests::default(),
             pools: BTreeMap::new(),
             origins: BTreeMap::new(),
+            routes: Vec::new(),
+            events: Vec::new(),
             machine: Machine::default(),
         }
     }
@@ -64,10 +77,11 @@ impl Snapshot {
 }
 
 /// The server: supervisor and proxy.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Server {
     /// Always `ostler`.
-    pub name: &'static str,
+    pub name: String,
     /// Version of the product.
     pub version: String,
     /// Process of the supervisor.
@@ -88,12 +102,28 @@ pub struct Server {
     pub config_error: Option<String>,
     /// The proxy process.
     pub proxy: Proxy,
+    /// What is kept of the past; `None`: nothing.
+    pub history: Option<History>,
+    /// Database queries of one request from which on it is counted and shown; 0: never.
+    pub query_budget: u64,
+}
+
+/// What is kept of the past, for `?at=`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct History {
+    /// The first moment that is kept.
+    pub from: UnixTime,
+    /// The last one.
+    pub until: UnixTime,
+    /// Bytes it has on disk.
+    pub bytes: u64,
 }
 
 impl Default for Server {
     fn default() -> Self {
         Self {
-            name: "ostler",
+            name: "ostler".to_owned(),
             version: String::new(),
             pid: 0,
             generation: 1,
@@ -104,12 +134,15 @@ impl Default for Server {
             config_loaded: UnixTime::default(),
             config_error: None,
             proxy: Proxy::default(),
+            history: None,
+            query_budget: 0,
         }
     }
 }
 
 /// The proxy process.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Proxy {
     /// Its process.
     pub pid: u32,
@@ -126,7 +159,8 @@ pub struct Proxy {
 }
 
 /// Client connections.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Connections {
     /// Open ones: the sum of the four below.
     pub open: u64,
@@ -147,8 +181,9 @@ pub struct Connections {
 }
 
 /// Connections closed, by reason.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[serde(default)]
 pub struct ClosedTotal {
     /// The client closed it.
     pub client: u64,
@@ -179,7 +214,8 @@ impl ClosedTotal {
 }
 
 /// Requests, whatever they were routed to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Requests {
     /// Ended ones.
     pub total: u64,
@@ -193,13 +229,13 @@ pub struct Requests {
     pub by_status: ByStatus,
     /// Answers of our own by reason.
     pub by_reason: BTreeMap<String, u64>,
-    /// Time of all ended requests, in milliseconds. Not in the document.
-    #[serde(skip)]
+    /// Time of all ended requests, in milliseconds.
     pub duration_ms_total: u64,
 }
 
 /// Answers by class of status.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ByStatus {
     /// 100 to 199.
     #[serde(rename = "1xx")]
@@ -232,7 +268,8 @@ impl ByStatus {
 }
 
 /// A group of servers, or a directory.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Origin {
     /// Its servers; none for a directory.
     pub servers: Vec<OriginServer>,
@@ -241,7 +278,8 @@ pub struct Origin {
 }
 
 /// One server of an origin.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OriginServer {
     /// Its URL.
     pub url: String,
@@ -260,7 +298,8 @@ pub struct OriginServer {
 }
 
 /// A cache.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cache {
     /// Bytes in it.
     pub bytes: u64,
@@ -270,8 +309,9 @@ pub struct Cache {
     pub misses_total: u64,
 }
 
-/// What `mod_status` tells of the machine and of the process. Not in the document.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What `mod_status` tells of the machine and of the process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Machine {
     /// Name that the operator asked for: the Host of the request.
     pub server_name: String,

@@ -16,6 +16,7 @@ mod bell;
 mod bits;
 mod bytes;
 mod cell;
+mod cost;
 mod error;
 mod lane;
 mod map;
@@ -31,6 +32,7 @@ mod summary;
 
 pub use bell::{Bell, LinkKind, Rung, WAKE_COST};
 pub use cell::{Cell, CellState, CellTicket, LeftAt};
+pub use cost::{Cost, Costs};
 pub use error::SegmentError;
 pub use lane::{Lane, Owner};
 pub use map::{Access, take_inherited};

@@ -16,12 +16,13 @@
 
 use crate::atomic::{AtomicU64, Ordering, fence};
 
+use crate::cost::{COST_WORDS, Cost, Costs};
 use crate::map::Words;
 use crate::state::{RowState, StateWord};
 use crate::summary::{self, SUMMARY_WORDS, Summary, SummarySnapshot};
 
 /// Words of a row: a multiple of the 8 words of a cache line.
-pub(crate) const ROW_WORDS: usize = 64;
+pub(crate) const ROW_WORDS: usize = 80;
 
 const STATE: usize = 0;
 const TID: usize = 1;
@@ -30,9 +31,11 @@ const BUSY_US_TOTAL: usize = 3;
 const QUEUED_US: usize = 4;
 const STARTED_UNIX_US: usize = 5;
 const OVER_HTTP: usize = 6;
+const ROUTE: usize = 7;
 const SUMMARY: usize = 8;
+const COSTS: usize = SUMMARY + SUMMARY_WORDS;
 
-const _: () = assert!(SUMMARY + SUMMARY_WORDS <= ROW_WORDS && ROW_WORDS.is_multiple_of(8));
+const _: () = assert!(COSTS + COST_WORDS <= ROW_WORDS && ROW_WORDS.is_multiple_of(8));
 
 /// How often a reader starts again when requests change under it.
 const READ_ATTEMPTS: usize = 8;
@@ -83,6 +86,10 @@ pub struct RequestSnapshot {
     pub queued_us: u64,
     /// When it was handed over, in microseconds since 1970.
     pub started_unix_us: u64,
+    /// Number of the route that led to it, as the supervisor counts them.
+    pub route: u32,
+    /// What the application has reported of it so far.
+    pub costs: Costs,
     /// What it is.
     pub summary: SummarySnapshot,
 }
@@ -120,14 +127,24 @@ impl<'a> Row<'a> {
         true
     }
 
-    /// Records that the request is handed over, after `queued_us` in the queue.
+    /// Records that the request of a route is handed over, after `queued_us` in the queue.
     ///
     /// Returns whether the ticket's claim was waiting for this.
-    pub fn start(&self, ticket: RowTicket, queued_us: u64, started_unix_us: u64) -> bool {
+    pub fn start(
+        &self,
+        ticket: RowTicket,
+        route: u32,
+        queued_us: u64,
+        started_unix_us: u64,
+    ) -> bool {
         let Some(cells) = self.held(ticket, RowState::Claimed) else { return false };
         fence(Ordering::Release);
+        store(cells, ROUTE, u64::from(route));
         store(cells, QUEUED_US, queued_us);
         store(cells, STARTED_UNIX_US, started_unix_us);
+        for cost in 0..COST_WORDS {
+            store(cells, COSTS + cost, 0);
+        }
         self.change(ticket, RowState::Claimed, RowState::Running)
     }
 
@@ -166,6 +183,18 @@ impl<'a> Row<'a> {
                 cell.fetch_add(amount, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Adds to what the request in the row costs. Called in the worker, while the row is held.
+    pub fn add_cost(&self, cost: Cost, amount: u64) {
+        if let Some(cell) = self.cell(COSTS + cost as usize) {
+            cell.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns what the application has reported of the request in the row, or of the last one.
+    pub fn costs(&self) -> Costs {
+        Costs::read(|cost| self.words.load(COSTS + cost as usize))
     }
 
     /// Gives the row back. Returns whether the ticket still held it.
@@ -214,6 +243,8 @@ impl<'a> Row<'a> {
         if before.is_running() {
             let queued_us = self.words.load(QUEUED_US);
             let started_unix_us = self.words.load(STARTED_UNIX_US);
+            let route = u32::try_from(self.words.load(ROUTE)).unwrap_or(u32::MAX);
+            let costs = self.costs();
             let raw = summary::copy(self.words.part(SUMMARY, SUMMARY_WORDS)?);
             fence(Ordering::Acquire);
             let after = StateWord::unpack(self.words.load(STATE))?;
@@ -221,6 +252,8 @@ impl<'a> Row<'a> {
             request = same.then(|| RequestSnapshot {
                 queued_us,
                 started_unix_us,
+                route,
+                costs,
                 summary: summary::read(&raw),
             });
         }

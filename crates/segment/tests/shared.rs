@@ -48,7 +48,7 @@ fn a_row_goes_from_free_to_running_to_stuck_and_back() {
     assert!(row.describe(ticket, &Summary { target: "/slow", ..Summary::default() }));
     assert_eq!(snapshot(&segment).request, None, "a request shows once it is handed over");
 
-    assert!(row.start(ticket, 1_500, 1_767_225_600_000_000));
+    assert!(row.start(ticket, 7, 1_500, 1_767_225_600_000_000));
     row.set_tid(4_242);
     let running = snapshot(&segment);
     assert_eq!((running.state, running.tid, running.sequence), (RowState::Running, 4_242, 1));
@@ -77,9 +77,9 @@ fn an_old_ticket_changes_nothing() {
     assert!(!row.release(old), "released twice");
     let new = row.claim(1).unwrap();
     assert!(!row.describe(old, &Summary { target: "/old", ..Summary::default() }));
-    assert!(!row.start(old, 0, 0));
+    assert!(!row.start(old, 0, 0, 0));
     assert!(!row.release(old));
-    assert!(row.start(new, 0, 0));
+    assert!(row.start(new, 0, 0, 0));
     assert!(!row.mark_stuck(old));
     assert!(!row.describe(new, &Summary::default()), "what runs is not described anew");
     assert_eq!(row.state(), Some(RowState::Running));
@@ -90,7 +90,7 @@ fn a_row_left_claimed_by_a_dead_proxy_stays_busy_for_the_next_one() {
     let fd = create(2);
     let dead = Segment::map(fd.as_fd(), Access::Write).unwrap();
     let ticket = dead.row(0).claim(1).unwrap();
-    assert!(dead.row(0).start(ticket, 0, 0));
+    assert!(dead.row(0).start(ticket, 0, 0, 0));
     drop(dead);
     let next = Segment::map(fd.as_fd(), Access::Write).unwrap();
     assert_eq!(next.row(0).claim(2), None);
@@ -134,7 +134,7 @@ fn write_requests(segment: &Segment, count: u64) {
             protocol: &text,
         };
         assert!(row.describe(ticket, &summary));
-        assert!(row.start(ticket, u64::from(letter), u64::from(letter)));
+        assert!(row.start(ticket, 0, u64::from(letter), u64::from(letter)));
         assert!(row.release(ticket));
     }
 }
@@ -188,7 +188,7 @@ fn a_read_only_mapping_refuses_every_write() {
     assert_eq!(row.claim(1), None);
     let ticket = writer.row(0).claim(1).unwrap();
     assert!(!row.describe(ticket, &Summary::default()));
-    assert!(!row.start(ticket, 0, 0));
+    assert!(!row.start(ticket, 0, 0, 0));
     assert!(!row.mark_stuck(ticket));
     assert!(!row.release(ticket));
     row.set_tid(1);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Version of the messages in this module. A side that hears another one says so and ends.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Longest text for the operator, in bytes; what is longer is cut. Escaped as JSON it is at most
 /// six times as long, which still fits into a packet.

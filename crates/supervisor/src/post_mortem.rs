@@ -351,7 +351,7 @@ mod tests {
         for (row, (id, age_s, is_stuck)) in segment.iter().zip(rows) {
             let ticket = row.claim(1).unwrap();
             assert!(row.describe(ticket, &Summary { id, ..Summary::default() }));
-            assert!(row.start(ticket, 0, (unix_ms() - age_s * 1_000) * 1_000));
+            assert!(row.start(ticket, 0, 0, (unix_ms() - age_s * 1_000) * 1_000));
             assert!(!is_stuck || row.mark_stuck(ticket));
         }
         Held::read(&segment, &Tail::default())

@@ -83,7 +83,7 @@ impl Permit {
         let queued_us = u64::try_from(self.queued.as_micros()).unwrap_or(u64::MAX);
         let unix_us = u64::try_from(clock::unix_now().as_micros()).unwrap_or(u64::MAX);
         let is_shown =
-            row.describe(self.ticket, summary) && row.start(self.ticket, queued_us, unix_us);
+            row.describe(self.ticket, summary) && row.start(self.ticket, 0, queued_us, unix_us);
         debug_assert!(is_shown, "a row is described by who claimed it");
         self.started = Some(clock::now());
     }

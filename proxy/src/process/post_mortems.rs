@@ -41,6 +41,7 @@ fn shown(record: PostMortem) -> status::PostMortem {
         requests_left_out: record.requests_left_out,
         threads: record.threads.into_iter().map(thread).collect(),
         output: record.output,
+        ..status::PostMortem::default()
     }
 }
 
@@ -54,6 +55,7 @@ fn request(held: HeldRequest) -> status::HeldRequest {
         age_ms: held.age_ms,
         stuck: held.is_stuck,
         thread: held.thread.map(thread),
+        ..status::HeldRequest::default()
     }
 }
 

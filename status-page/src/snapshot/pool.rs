@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::PostMortem;
+use super::{Costs, Histogram, PostMortem};
 use crate::moment::UnixTime;
 
 /// A pool.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Pool {
     /// Whether it works as configured.
     pub state: PoolState,
@@ -36,6 +37,8 @@ pub struct Pool {
     pub queue_oldest_ms: u64,
     /// Since when no row has been free.
     pub full_since: Option<UnixTime>,
+    /// Since when the queue has had no room.
+    pub queue_full_since: Option<UnixTime>,
     /// Length of the window that the next two are about.
     pub window_s: u64,
     /// Waits in the queue.
@@ -60,15 +63,16 @@ pub struct Pool {
     pub post_mortems: Vec<PostMortem>,
     /// Its processes, by slot, then generation.
     pub workers: Vec<Worker>,
-    /// Requests handed to workers. Not in the document.
-    #[serde(skip)]
+    /// Requests handed to workers.
     pub requests_total: u64,
-    /// Waits of these, in milliseconds. Not in the document.
-    #[serde(skip)]
+    /// Waits of these, in milliseconds.
     pub queue_wait_ms_total: u64,
-    /// Times of these in the application, in milliseconds. Not in the document.
-    #[serde(skip)]
+    /// Times of these in the application, in milliseconds.
     pub run_ms_total: u64,
+    /// The same waits, by how long they were.
+    pub queue_wait: Histogram,
+    /// The same times, by how long they were.
+    pub run: Histogram,
 }
 
 impl Pool {
@@ -79,7 +83,7 @@ impl Pool {
 }
 
 /// Whether a pool works as configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PoolState {
     /// It does.
@@ -106,7 +110,8 @@ impl PoolState {
 }
 
 /// Times of the requests of a window, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Percentiles {
     /// Half took no longer.
     #[serde(serialize_with = "short_number")]
@@ -120,8 +125,9 @@ pub struct Percentiles {
 }
 
 /// Requests shed, by reason.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[serde(default)]
 pub struct ShedTotal {
     /// The queue was full.
     pub queue_full: u64,
@@ -151,7 +157,8 @@ impl ShedTotal {
 }
 
 /// A wait that was long, and who held the rows meanwhile.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Blame {
     /// When it ended.
     pub at: UnixTime,
@@ -166,7 +173,8 @@ pub struct Blame {
 }
 
 /// What one route held.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Blamed {
     /// Its site, if that has a host, and its path.
     pub route: String,
@@ -177,7 +185,8 @@ pub struct Blamed {
 }
 
 /// A worker that is to be replaced.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PendingRecycle {
     /// Place of the worker.
     pub slot: u32,
@@ -186,7 +195,8 @@ pub struct PendingRecycle {
 }
 
 /// How a worker ended.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LastExit {
     /// When.
     pub at: UnixTime,
@@ -202,10 +212,15 @@ pub struct LastExit {
     pub signal: Option<i32>,
     /// What it printed last to standard error: at most five lines.
     pub stderr: Vec<String>,
+    /// Its resident memory when it was looked at last.
+    pub rss_bytes: Option<u64>,
+    /// Processor time it had used by then.
+    pub cpu_s: Option<f64>,
 }
 
 /// A worker process.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Worker {
     /// Its place.
     pub slot: u32,
@@ -235,7 +250,7 @@ impl Worker {
 }
 
 /// Where a worker is in its life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkerState {
     /// It has not said that it is ready.
@@ -270,8 +285,9 @@ impl WorkerState {
 }
 
 /// One unit of a worker's concurrency.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the document calls its number so")]
+#[serde(default)]
 pub struct Thread {
     /// Its number in the worker, from 0.
     pub thread: u32,
@@ -290,7 +306,7 @@ pub struct Thread {
 }
 
 /// What a row is doing: its letter in the scoreboard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ThreadState {
     /// `_`: waiting for a request.
     #[serde(rename = "_")]
@@ -342,7 +358,8 @@ impl ThreadState {
 }
 
 /// A request in the application.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Request {
     /// Its id.
     pub id: String,
@@ -362,6 +379,12 @@ pub struct Request {
     pub queued_ms: u64,
     /// How long it has been in the application.
     pub running_ms: u64,
+    /// The route that led it there.
+    pub route: String,
+    /// Processor time it has used, where its worker tells; read once a second, or when it ends.
+    pub cpu_ms: Option<u64>,
+    /// What the application has reported of it so far.
+    pub costs: Costs,
 }
 
 /// Writes a whole number without a fraction, as the document's readers expect of `0`.

@@ -1,11 +1,13 @@
 //! The part of a snapshot about workers that got stuck, were killed or crashed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::Costs;
 use crate::moment::UnixTime;
 
 /// What a worker was doing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PostMortem {
     /// When this was written down.
     pub at: UnixTime,
@@ -27,10 +29,14 @@ pub struct PostMortem {
     pub threads: Vec<ThreadTrace>,
     /// The last lines it printed.
     pub output: Vec<String>,
+    /// Its resident memory when it was looked at last.
+    pub rss_bytes: Option<u64>,
+    /// Processor time it had used by then.
+    pub cpu_s: Option<f64>,
 }
 
 /// When a record was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Moment {
     /// Its threads did not come back; nothing was done about it yet.
@@ -54,7 +60,8 @@ impl Moment {
 }
 
 /// A request inside a worker.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HeldRequest {
     /// Its id.
     pub id: String,
@@ -70,12 +77,17 @@ pub struct HeldRequest {
     pub age_ms: u64,
     /// It was past its time.
     pub stuck: bool,
+    /// Processor time it had used, where its worker tells.
+    pub cpu_ms: Option<u64>,
+    /// What the application had reported of it.
+    pub costs: Costs,
     /// The thread it is on, if the worker says so.
     pub thread: Option<ThreadTrace>,
 }
 
 /// A thread, as the kernel shows it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ThreadTrace {
     /// Its number.
     pub tid: u32,

@@ -14,9 +14,9 @@ const HOSTILE: &str =
 #[test]
 fn the_page_has_no_markup_but_its_own() {
     for notable in [false, true] {
-        let options = HtmlOptions { refresh: None, notable };
-        let page = html(&hostile(), &options);
-        let clean = html(&sample::snapshot(), &options);
+        let options = HtmlOptions { notable, ..HtmlOptions::default() };
+        let page = html(&hostile(), None, &options);
+        let clean = html(&sample::snapshot(), None, &options);
         assert_eq!(tags(&page), tags(&clean));
         assert!(page.contains("&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&#39; onload"));
         assert!(!page.contains(['\u{1b}', '\u{0}', '\u{202e}', '\r']));

@@ -34,9 +34,10 @@ fn the_terminal_screen_is_what_it_was() {
 
 #[test]
 fn the_content_of_the_page_is_what_it_was() {
-    let page = html(&sample::snapshot(), &HtmlOptions::default());
+    let page = html(&sample::snapshot(), None, &HtmlOptions::default());
     insta::assert_snapshot!(main_of(&page));
-    let page = html(&sample::snapshot(), &HtmlOptions { notable: true, ..HtmlOptions::default() });
+    let page =
+        html(&sample::snapshot(), None, &HtmlOptions { notable: true, ..HtmlOptions::default() });
     insta::assert_snapshot!("without_tables", main_of(&page));
 }
 
@@ -45,15 +46,15 @@ fn an_empty_server_renders_everywhere() {
     let empty = Snapshot::default();
     insta::assert_snapshot!("empty_auto", auto(&empty));
     insta::assert_snapshot!("empty_text", text(&empty));
-    assert!(html(&empty, &HtmlOptions::default()).contains("No pool is configured."));
+    assert!(html(&empty, None, &HtmlOptions::default()).contains("No pool is configured."));
     assert!(prometheus(&empty).contains("ostler_requests_total{status=\"2xx\"} 0\n"));
 }
 
 #[test]
 fn the_page_refreshes_itself_as_often_as_asked() {
     for (asked, expected) in [(None, DEFAULT_REFRESH_S), (Some(1), 1), (Some(0), 1)] {
-        let options = HtmlOptions { refresh: asked, notable: false };
-        let page = html(&sample::snapshot(), &options);
+        let options = HtmlOptions { refresh: asked, ..HtmlOptions::default() };
+        let page = html(&sample::snapshot(), None, &options);
         assert!(page.contains(&format!("data-refresh=\"{expected}\"")), "{asked:?}");
         assert!(page.contains(&format!("http-equiv=\"refresh\" content=\"{expected}\"")));
     }
@@ -61,7 +62,7 @@ fn the_page_refreshes_itself_as_often_as_asked() {
 
 #[test]
 fn the_page_needs_nothing_from_elsewhere() {
-    let page = html(&sample::snapshot(), &HtmlOptions::default());
+    let page = html(&sample::snapshot(), None, &HtmlOptions::default());
     for outside in ["<link", "<img", "src=", "@import", "url(", " style=\"", " onclick"] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -71,7 +72,7 @@ fn the_page_needs_nothing_from_elsewhere() {
 
 #[test]
 fn the_policy_allows_exactly_the_style_and_the_script_of_the_page() {
-    let page = html(&sample::snapshot(), &HtmlOptions::default());
+    let page = html(&sample::snapshot(), None, &HtmlOptions::default());
     let expected = format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -192,6 +192,7 @@ fn api() -> Pool {
             status: None,
             signal: Some(9),
             stderr: vec!["thread 'main' panicked at <b>src/main.rs</b>".to_owned()],
+            ..LastExit::default()
         }),
         post_mortems: vec![post_mortem()],
         workers: vec![
@@ -241,6 +242,7 @@ fn row(thread: u32, tid: u32, target: &str, running_ms: u64) -> Thread {
         protocol: "HTTP/1.1".to_owned(),
         queued_ms: 12,
         running_ms,
+        ..Request::default()
     };
     Thread {
         thread,
@@ -289,6 +291,7 @@ fn post_mortem() -> PostMortem {
         age_ms: 72_000,
         stuck: true,
         thread: Some(thread.clone()),
+        ..HeldRequest::default()
     };
     PostMortem {
         at: UnixTime::from_ms(START_MS + 12_300_000),
@@ -301,5 +304,6 @@ fn post_mortem() -> PostMortem {
         requests_left_out: 2,
         threads: vec![thread],
         output: vec!["export: reading /mnt/archive".to_owned()],
+        ..PostMortem::default()
     }
 }

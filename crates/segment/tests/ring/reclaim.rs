@@ -47,7 +47,7 @@ fn go(segment: &Segment, to: Step) -> (RowTicket, Option<CellTicket>) {
             Step::Opened => ticket = cell.open(DEAD, 0),
             Step::Queued => {
                 cell.send(&mut WriteEnd::default(), b"request", true);
-                assert!(segment.row(0).start(row, 0, 0) && cell.queue(ticket.unwrap()));
+                assert!(segment.row(0).start(row, 0, 0, 0) && cell.queue(ticket.unwrap()));
                 segment.enqueue(0);
             }
             Step::Taken => assert_eq!(cell.take(), ticket),
@@ -94,7 +94,7 @@ fn a_row_whose_request_went_over_http_stays_busy_and_so_does_one_without_a_cell(
     let (dead, next) = (map(&fd), map(&fd));
     let row = dead.row(0).claim(DEAD).unwrap();
     dead.row(0).note_http(row);
-    assert!(dead.row(0).start(row, 0, 0));
+    assert!(dead.row(0).start(row, 0, 0, 0));
     assert_eq!(next.reclaim(0, is_dead), BUSY);
     assert_eq!(next.row(0).state(), Some(RowState::Running));
     // The mark is that of one claim.

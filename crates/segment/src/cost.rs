@@ -1,0 +1,52 @@
+//! What an application reports of a request: database queries, calls to other services, caching.
+
+/// One of the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Database queries.
+    DbQueries,
+    /// Time they took, in microseconds.
+    DbUs,
+    /// Calls to other services.
+    OutboundCalls,
+    /// Time they took, in microseconds.
+    OutboundUs,
+    /// Questions that a cache could answer.
+    CacheHits,
+    /// Questions that it could not.
+    CacheMisses,
+}
+
+/// Words of them in a row.
+pub(crate) const COST_WORDS: usize = 6;
+
+/// All of the numbers, of one request or of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// Database queries.
+    pub db_queries: u64,
+    /// Time they took, in microseconds.
+    pub db_us: u64,
+    /// Calls to other services.
+    pub outbound_calls: u64,
+    /// Time they took, in microseconds.
+    pub outbound_us: u64,
+    /// Questions that a cache could answer.
+    pub cache_hits: u64,
+    /// Questions that it could not.
+    pub cache_misses: u64,
+}
+
+impl Costs {
+    /// Takes each number from where it is kept.
+    pub fn read(number: impl Fn(Cost) -> u64) -> Self {
+        Self {
+            db_queries: number(Cost::DbQueries),
+            db_us: number(Cost::DbUs),
+            outbound_calls: number(Cost::OutboundCalls),
+            outbound_us: number(Cost::OutboundUs),
+            cache_hits: number(Cost::CacheHits),
+            cache_misses: number(Cost::CacheMisses),
+        }
+    }
+}

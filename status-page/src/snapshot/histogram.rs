@@ -1,0 +1,22 @@
+//! How many requests took how long, since the start.
+
+use serde::{Deserialize, Serialize};
+
+/// Upper bounds of all buckets but the last, which has none, in milliseconds.
+///
+/// From a handler that answers from memory to one that is about to be given up.
+pub const BOUNDS_MS: [f64; 16] = [
+    0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0,
+    30_000.0, 60_000.0,
+];
+
+/// Requests by how long something took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Histogram {
+    /// Requests in each bucket: those above the bound before it, and not above its own. One more
+    /// than there are bounds in [`BOUNDS_MS`]; none if nothing is known.
+    pub counts: Vec<u64>,
+    /// All times together, in milliseconds.
+    pub sum_ms: f64,
+}

@@ -1,0 +1,101 @@
+//! The part of a snapshot about routes: what each of them costs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Histogram, UnixTime};
+
+/// One route, and what its requests have cost since the supervisor started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Route {
+    /// Its methods, if it names some, its site, if that has a host, and its path.
+    pub name: String,
+    /// The pool that it leads to.
+    pub pool: Option<String>,
+    /// The origin that it leads to.
+    pub origin: Option<String>,
+    /// Rows that its requests hold now.
+    pub busy: u64,
+    /// Requests ended.
+    pub requests_total: u64,
+    /// Of these, answered with 500 to 599, by whomever, or broken off by a worker or an origin.
+    pub errors_total: u64,
+    /// Of these, refused with 503 before they had a row.
+    pub shed_total: u64,
+    /// Bytes received from clients.
+    pub bytes_received_total: u64,
+    /// Bytes sent to clients.
+    pub bytes_sent_total: u64,
+    /// Time that its requests have held rows, those that still do included, in seconds.
+    pub thread_s_total: f64,
+    /// Processor time of its requests in the application, in seconds; 0 where workers do not tell.
+    pub cpu_s_total: f64,
+    /// What the application has reported.
+    pub costs: Costs,
+    /// Requests that made more database queries than [`super::Server::query_budget`].
+    pub over_budget_total: u64,
+    /// Waits in the queue.
+    pub queue_wait: Histogram,
+    /// Times in the application.
+    pub run: Histogram,
+    /// The last minute.
+    pub window: RouteWindow,
+    /// The last request that made too many queries.
+    pub over_budget: Option<OverBudget>,
+}
+
+/// What a route cost in the window that its pool's percentiles are about, too.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteWindow {
+    /// Requests ended.
+    pub requests: u64,
+    /// Of these, errors.
+    pub errors: u64,
+    /// Time that its requests held rows.
+    pub thread_s: f64,
+    /// The same, as a part of what all routes of its pool held together: 0 to 1.
+    pub thread_share: f64,
+    /// Processor time.
+    pub cpu_s: f64,
+    /// What the application reported.
+    pub costs: Costs,
+    /// Requests that made too many queries.
+    pub over_budget: u64,
+}
+
+/// What an application reports of its requests: with `ostler_app::Cost`, or in `Server-Timing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Costs {
+    /// Database queries.
+    pub db_queries: u64,
+    /// Time they took, in milliseconds.
+    pub db_ms: f64,
+    /// Calls to other services.
+    pub outbound_calls: u64,
+    /// Time they took, in milliseconds.
+    pub outbound_ms: f64,
+    /// Questions that a cache could answer.
+    pub cache_hits: u64,
+    /// Questions that it could not.
+    pub cache_misses: u64,
+}
+
+/// A request that made too many database queries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OverBudget {
+    /// When it ended.
+    pub at: UnixTime,
+    /// Its id.
+    pub id: String,
+    /// Its method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Queries it made.
+    pub queries: u64,
+    /// Time they took, in milliseconds.
+    pub db_ms: f64,
+}
