@@ -4,7 +4,9 @@
 
 use std::os::fd::AsFd as _;
 
-use ostler_segment::{Access, Cost, Figures, RequestSnapshot, Row, RowTicket, Segment, SegmentHead};
+use ostler_segment::{
+    Access, Cost, Figures, RequestSnapshot, Row, RowTicket, Segment, SegmentHead,
+};
 
 const FIGURES: Figures =
     Figures { read_unix_ms: 1, rss_bytes: 4_096, user_us: 3_000_000, system_us: 1_000_000 };

@@ -155,8 +155,7 @@ fn who_finds_the_time_of_a_reading_finds_its_figures() {
         let supervisor = {
             let memory = Arc::clone(&memory);
             thread::spawn(move || {
-                let figures =
-                    Figures { read_unix_ms: 1, rss_bytes: 2, user_us: 3, system_us: 4 };
+                let figures = Figures { read_unix_ms: 1, rss_bytes: 2, user_us: 3, system_us: 4 };
                 figures.write(Words::of_memory(&memory));
             })
         };
