@@ -1,4 +1,5 @@
-//! Heads of answers: no panic, and what is written for the client is a head again.
+//! Heads of answers: no panic, and what is written for the client is a head again; costs that they
+//! report are bounded.
 
 #![no_main]
 
@@ -9,6 +10,9 @@ use ostler_policy::http::head::Version;
 fuzz_target!(|input: &[u8]| {
     let mut index = AnswerIndex::default();
     let Ok(Some(answer)) = index.parse(input, false) else { return };
+    if let Some(reported) = index.reported(input) {
+        assert!(reported.db_queries <= 1_000_000_000_000, "costs are bounded: {reported:?}");
+    }
     if 250 < index.fields(input).count() {
         return; // What we add could be more than we read.
     }

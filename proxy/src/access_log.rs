@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use ostler_conf::AccessFormat;
 use ostler_policy::decimal::write_decimal;
 use ostler_policy::http::head::RequestHead;
+use ostler_segment::Costs;
 
 use crate::clock;
 use crate::entry::Entry;
@@ -156,12 +157,14 @@ fn append(out: &mut Vec<u8>, format: AccessFormat, entry: &Entry, line: &Line<'_
     if format == AccessFormat::Extended {
         let reason = entry.reason.map_or("-", |reason| reason.word());
         let pool = if entry.pool.is_empty() { "-" } else { &entry.pool };
-        for part in [" reason=", reason, " pool=", pool, " queue="] {
+        let route = entry.route.as_ref().map_or("-", |route| &route.quoted);
+        for part in [" reason=", reason, " pool=", pool, " route=", route, " queue="] {
             out.extend_from_slice(part.as_bytes());
         }
         append_seconds(out, entry.queued);
         out.extend_from_slice(b" run=");
         append_seconds(out, entry.ran);
+        append_queries(out, &entry.costs);
         if let Some(held) = &entry.held {
             append_held(out, held);
         }
@@ -185,16 +188,31 @@ fn append_json(out: &mut Vec<u8>, entry: &Entry, line: &Line<'_>) {
         "referer": field("referer"),
         "user_agent": field("user-agent"),
         "site": entry.site,
+        "route": entry.route.as_ref().map(|route| &*route.name),
         "pool": entry.pool,
         "reason": entry.reason.map(Reason::word),
         "queue_s": entry.queued.as_secs_f64(),
         "run_s": entry.ran.as_secs_f64(),
+        "db_queries": entry.costs.db_queries,
+        "db_s": Duration::from_micros(entry.costs.db_us).as_secs_f64(),
         "held": entry.held.as_ref().map(ToString::to_string),
         "duration_s": clock::now().saturating_duration_since(entry.started).as_secs_f64(),
         "id": entry.id,
     });
     out.extend_from_slice(line.to_string().as_bytes());
     out.push(b'\n');
+}
+
+/// ` db=20/53ms`: database queries, and their time, where the application reported any.
+fn append_queries(out: &mut Vec<u8>, costs: &Costs) {
+    if costs.db_queries == 0 {
+        return;
+    }
+    out.extend_from_slice(b" db=");
+    write_decimal(out, costs.db_queries);
+    out.push(b'/');
+    write_decimal(out, costs.db_us.saturating_add(500) / 1_000);
+    out.extend_from_slice(b"ms");
 }
 
 /// ` held="…"`: who held the rows while the request waited. All that could end it early is in
@@ -279,8 +297,16 @@ mod tests {
     #[test]
     fn the_extended_format_says_why_and_where() {
         let line = written(AccessFormat::Extended);
-        let end = "\"-\" \"-\" reason=queue-full pool=web queue=0.005000 run=0.000000 id=42\n";
+        let end = "\"-\" \"-\" reason=queue-full pool=web route=- queue=0.005000 run=0.000000 id=42\n";
         assert!(line.ends_with(end), "{line}");
+    }
+
+    #[test]
+    fn queries_are_told_where_there_were_some() {
+        let mut out = Vec::new();
+        append_queries(&mut out, &Costs::default());
+        append_queries(&mut out, &Costs { db_queries: 20, db_us: 53_500, ..Costs::default() });
+        assert_eq!(String::from_utf8(out).unwrap(), " db=20/54ms");
     }
 
     #[test]

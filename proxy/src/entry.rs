@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ostler_policy::forwarded;
+use ostler_segment::Costs;
 
 use crate::clock;
+use crate::ledger::RouteBooks;
 use crate::pool::Blame;
 use crate::reason::Reason;
 use crate::shared::RequestIds;
@@ -21,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) client: String,
     /// The site that was found; empty: none.
     pub(crate) site: String,
+    /// The route that was found.
+    pub(crate) route: Option<Arc<RouteBooks>>,
     /// The pool that answered; empty: none.
     pub(crate) pool: String,
     /// Time in the pool's queue.
@@ -29,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) ran: Duration,
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
+    /// What the application reported of it.
+    pub(crate) costs: Costs,
     /// Who held the pool's rows while it waited, if it waited long.
     pub(crate) held: Option<Arc<Blame>>,
 }
@@ -41,11 +47,13 @@ impl Entry {
             started: clock::now(),
             client: String::new(),
             site: String::new(),
+            route: None,
             pool: String::new(),
             queued: Duration::ZERO,
             ran: Duration::ZERO,
             status: 0,
             reason: None,
+            costs: Costs::default(),
             held: None,
         }
     }
@@ -59,6 +67,7 @@ impl Entry {
         self.started = clock::now();
         (self.queued, self.ran) = (Duration::ZERO, Duration::ZERO);
         (self.status, self.reason, self.held) = (0, None, None);
+        (self.route, self.costs) = (None, Costs::default());
     }
 
     /// Notes who the client is, and the id that a trusted proxy gave the request.
@@ -67,6 +76,12 @@ impl Entry {
         if let Some(id) = client.request_id {
             id.clone_into(&mut self.id);
         }
+    }
+
+    /// Whether it ended in an error that is not the client's: answered with 500 to 599, or broken
+    /// off by a worker or an origin.
+    pub(crate) fn is_error(&self) -> bool {
+        500 <= self.status || self.reason.is_some_and(Reason::is_upstream)
     }
 
     /// Notes that the request ended other than its route promised.

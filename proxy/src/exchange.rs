@@ -11,6 +11,7 @@ use ostler_policy::http::answer::{Answer, AnswerIndex, AnswerInvalid, ToClient};
 use ostler_policy::http::body::BodyDecoder;
 use ostler_policy::http::chunked::ChunkError;
 use ostler_policy::http::framing::Framing;
+use ostler_policy::http::server_timing::Reported;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 
@@ -296,6 +297,11 @@ impl Receiving<'_> {
                 return Err(ExchangeError::Closed);
             }
         }
+    }
+
+    /// What the answer's head says that it cost. Called before the body is read.
+    pub(crate) fn reported(&self) -> Option<Reported> {
+        self.received.index.reported(&self.received.input)
     }
 
     /// Writes the answer's head for the client. Called once, before the body is read.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use ostler_conf::{Config, OriginKind, RouteAction, RouteConfig, Share};
 use ostler_policy::admission::RouteId;
 use ostler_policy::http::head::{HeadLimits, MAX_FIELDS};
-use ostler_policy::route::{Route, Routes, site_label};
+use ostler_policy::route::{Route, Routes, route_name, route_names, site_label};
 
 use crate::directory::Directory;
+use crate::ledger::{Ledger, RouteBooks};
 use crate::link::Link;
 use crate::origin::{ServerPages, ServersOrigin};
 use crate::pool::Pool;
@@ -29,6 +30,8 @@ pub(crate) struct LiveConfig {
     routes: BTreeMap<String, Routes>,
     /// By the number of the route, which leads to a pool.
     route_ids: Vec<RouteId>,
+    /// What each route is charged to, by its number.
+    pub(crate) charged: Vec<ChargedRoute>,
     pub(crate) pools: BTreeMap<String, PoolTarget>,
     pub(crate) origins: BTreeMap<String, Origin>,
     pub(crate) spool: Arc<Spool>,
@@ -47,6 +50,14 @@ pub(crate) struct PoolTarget {
     pub(crate) shares: Vec<(RouteId, Share)>,
 }
 
+/// A route as it is charged.
+#[derive(Debug)]
+pub(crate) struct ChargedRoute {
+    pub(crate) books: Arc<RouteBooks>,
+    pub(crate) pool: Option<String>,
+    pub(crate) origin: Option<String>,
+}
+
 /// Where an origin's responses come from.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
@@ -59,6 +70,7 @@ pub(crate) enum Origin {
 pub(crate) struct Known {
     pub(crate) pools: BTreeMap<String, Arc<Pool>>,
     pub(crate) servers: ServerPages,
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 /// Why a configuration cannot be put in force.
@@ -67,6 +79,9 @@ pub(crate) enum BuildError {
     /// The supervisor has not told of the pool.
     #[error("pool `{0}` is not known")]
     UnknownPool(String),
+    /// The supervisor has not told of the routes.
+    #[error("route `{0}` has no counters")]
+    NoCounters(String),
     /// The directory of an origin cannot be opened.
     #[error("origin `{name}`: directory {path} cannot be opened")]
     Directory {
@@ -111,18 +126,35 @@ impl LiveConfig {
         };
         let mut pools = pools(&config, &known.pools)?;
         let route_ids = route_ids(&config, &mut pools);
+        let charged = charged(&config, &known.ledger)?;
         let origins = origins(&config, &known.servers, before)?;
         let spool = Spool::open(&config.spool, before.map(|live| &*live.spool));
         let spool = spool.map_err(|source| BuildError::Spool {
             path: config.spool.directory.display().to_string(),
             source,
         })?;
-        Ok(Self { config, version, loaded, head_limits, routes, route_ids, pools, origins, spool })
+        Ok(Self {
+            config,
+            version,
+            loaded,
+            head_limits,
+            routes,
+            route_ids,
+            charged,
+            pools,
+            origins,
+            spool,
+        })
     }
 
     /// The routes of a listener.
     pub(crate) fn routes(&self, listener: &str) -> Option<&Routes> {
         self.routes.get(listener)
+    }
+
+    /// The books of a route.
+    pub(crate) fn books(&self, route: &Route) -> Option<&Arc<RouteBooks>> {
+        self.charged.get(route.number).map(|charged| &charged.books)
     }
 
     /// The number under which a route's pool knows it.
@@ -166,13 +198,19 @@ fn route_ids(config: &Config, pools: &mut BTreeMap<String, PoolTarget>) -> Vec<R
     routes.map(&mut numbered).collect()
 }
 
-/// What operators call a route: its methods, if it names some, its site, if that has a host, and
-/// its path. The same name in another configuration is the same route.
-fn route_name(site: &str, route: &RouteConfig) -> String {
-    let methods = route.methods.join(",");
-    let space = if methods.is_empty() { "" } else { " " };
-    let site = if site == "*" { "" } else { site };
-    format!("{methods}{space}{site}{}", route.path)
+/// Finds the books of each route.
+fn charged(config: &Config, ledger: &Ledger) -> Result<Vec<ChargedRoute>, BuildError> {
+    let routes = config.sites.iter().flat_map(|site| &site.routes);
+    let charged = |(name, route): (String, &RouteConfig)| {
+        let books = ledger.route(&name).ok_or(BuildError::NoCounters(name))?;
+        let (pool, origin) = match &route.action {
+            RouteAction::Pool(pool) => (Some(pool.clone()), None),
+            RouteAction::Origin { name, .. } => (None, Some(name.clone())),
+            RouteAction::Redirect { .. } => (None, None),
+        };
+        Ok(ChargedRoute { books, pool, origin })
+    };
+    route_names(config).zip(routes).map(charged).collect()
 }
 
 /// An origin with servers that has not changed is kept, with what is known of its servers.

@@ -11,7 +11,7 @@ mod resolve;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 use self::app::OriginApp;
 use self::resolve::Resolver;
+use crate::clock;
 use crate::exchange::Exchange;
 use crate::tasks::Tasks;
 
@@ -72,7 +73,18 @@ pub(crate) struct Server {
     /// Outlive this process.
     pub(crate) counters: Arc<CounterPage>,
     /// Whether the last attempt to reach it failed.
-    pub(crate) is_failing: AtomicBool,
+    is_failing: AtomicBool,
+    /// Changed when that changes.
+    health: Mutex<Health>,
+}
+
+/// Whether a server answers, by the last attempt to reach it.
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    /// Since when it does, or does not, since the epoch.
+    pub(crate) since: Duration,
+    /// What failed; `None`: nothing.
+    pub(crate) failure: Option<String>,
 }
 
 /// Why a request got no answer from an origin.
@@ -193,6 +205,40 @@ impl ServersOrigin {
 
 impl Server {
     fn new(url: ServerUrl, counters: Arc<CounterPage>) -> Self {
-        Self { url, in_flight: AtomicI64::new(0), counters, is_failing: AtomicBool::new(false) }
+        let health = Health { since: clock::unix_now(), failure: None };
+        let (in_flight, is_failing) = (AtomicI64::new(0), AtomicBool::new(false));
+        Self { url, in_flight, counters, is_failing, health: Mutex::new(health) }
+    }
+
+    /// Notes that it answers.
+    fn note_answer(&self) {
+        // It was so before: nothing to be written down, and nobody to wait for.
+        if self.is_failing.load(Ordering::Relaxed) {
+            self.note(None);
+        }
+    }
+
+    /// Notes that it does not, and what failed last.
+    fn note_failure(&self, failure: String) {
+        self.note(Some(failure));
+    }
+
+    fn note(&self, failure: Option<String>) {
+        let mut health = self.locked();
+        if health.failure.is_some() != failure.is_some() {
+            health.since = clock::unix_now();
+        }
+        self.is_failing.store(failure.is_some(), Ordering::Relaxed);
+        health.failure = failure;
+    }
+
+    /// Whether it answers, and since when.
+    pub(crate) fn health(&self) -> Health {
+        self.locked().clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Health> {
+        // Nothing under this lock panics half-way.
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

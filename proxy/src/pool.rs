@@ -64,6 +64,10 @@ struct Books {
     blames: Blames,
     /// Since when every permit is held.
     full_since: Option<Duration>,
+    /// Since when the queue has had no room.
+    queue_full_since: Option<Duration>,
+    /// Requests that may wait.
+    queue_length: usize,
     /// Since when a worker is missing that was there.
     degraded_since: Option<Duration>,
     /// How many workers it should have; while some are replaced there are more.
@@ -94,6 +98,7 @@ pub(crate) struct PoolView {
     pub(crate) queued: usize,
     pub(crate) oldest_wait: Option<Duration>,
     pub(crate) full_since: Option<Duration>,
+    pub(crate) queue_full_since: Option<Duration>,
     pub(crate) degraded_since: Option<Duration>,
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) outlook: Outlook,
@@ -118,6 +123,8 @@ impl Pool {
             timings: Timings::new(clock::now()),
             blames: Blames::new(),
             full_since: None,
+            queue_full_since: None,
+            queue_length: 0,
             degraded_since: None,
             processes: 0,
             whole: 0,
@@ -134,6 +141,7 @@ impl Pool {
     pub(crate) fn set_limits(&self, config: &PoolConfig, shares: &[(RouteId, Share)]) {
         let now = clock::now();
         let mut books = self.books();
+        books.queue_length = config.queue_length as usize;
         books.admission.set_limits(config.queue_length as usize, config.queue_timeout);
         books.admission.set_shares(shares, now);
         books.processes = config.processes as usize;
@@ -268,6 +276,8 @@ impl Pool {
         let mut books = self.books();
         if let Some(ran) = ran {
             self.counters.add(Counter::RunMsTotal, whole_ms(ran));
+            let ran_us = u64::try_from(ran.as_micros()).unwrap_or(u64::MAX);
+            Counter::RUN.add(&self.counters, ran_us);
             books.timings.run.record(ran, now);
         }
         let books = &mut *books;
@@ -305,11 +315,16 @@ impl Pool {
             .map(|worker| worker.segment.rows())
             .sum();
         let is_full = 0 < capacity && capacity <= books.admission.busy();
-        match (is_full, books.full_since) {
-            (true, None) => books.full_since = Some(clock::unix_now()),
-            (false, Some(_)) => books.full_since = None,
-            (true, Some(_)) | (false, None) => {}
-        }
+        note_since(&mut books.full_since, is_full);
+        let queued = books.admission.queued();
+        // Where nobody may wait, there is no room for the next one once every permit is held.
+        let has_no_room = books.queue_length <= queued && (is_full || 0 < queued);
+        note_since(&mut books.queue_full_since, has_no_room);
+    }
+
+    /// Every worker there is.
+    pub(crate) fn workers(&self) -> Vec<Arc<Worker>> {
+        self.books().workers.clone()
     }
 
     /// The pool at this moment, for the status page.
@@ -322,6 +337,7 @@ impl Pool {
             queued: books.admission.queued(),
             oldest_wait: books.admission.oldest_wait(now),
             full_since: books.full_since,
+            queue_full_since: books.queue_full_since,
             degraded_since: books.degraded_since,
             last_exit: books.last_exit.clone(),
             outlook: books.outlook.clone(),
@@ -347,6 +363,15 @@ impl Books {
     /// The worker of a place; `None` when it is forgotten already.
     fn worker(&self, place: Place) -> Option<Arc<Worker>> {
         self.workers.iter().find(|known| known.number == place.worker).cloned()
+    }
+}
+
+/// Keeps since when something is so.
+fn note_since(since: &mut Option<Duration>, is_so: bool) {
+    match (is_so, *since) {
+        (true, None) => *since = Some(clock::unix_now()),
+        (false, Some(_)) => *since = None,
+        (true, Some(_)) | (false, None) => {}
     }
 }
 

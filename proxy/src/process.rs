@@ -23,11 +23,13 @@ use ostler_segment::{CounterPage, SegmentError};
 use ostler_supervisor::channel::Channel;
 use ostler_supervisor::message::{FromProxy, PROTOCOL, ToProxy};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use self::apply::{Applied, ListenerSockets};
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::event_loop::EventLoop;
+use crate::ledger::{self, HeldRows, LedgerError};
 use crate::live::{BuildError, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
@@ -59,6 +61,8 @@ pub(crate) enum ProcessError {
     NoDescriptor,
     #[error("a segment or counter page cannot be used")]
     Segment(#[from] SegmentError),
+    #[error("the routes cannot be counted")]
+    Ledger(#[from] LedgerError),
 }
 
 /// Runs the proxy process until it is drained or the supervisor ends.
@@ -86,6 +90,8 @@ async fn serve() -> Result<(), ProcessError> {
     let mut process = Process::greet(channel).await?;
     let mut resolve = tokio::time::interval(RESOLVE_EVERY);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut tick = tokio::time::interval(ledger::TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let unfit = Arc::clone(&process.unfit);
     loop {
         tokio::select! {
@@ -97,6 +103,7 @@ async fn serve() -> Result<(), ProcessError> {
             () = process.drained() => return process.end().await,
             _ = resolve.tick() => process.resolve_origins(),
             _ = sweep.tick() => process.sweep(),
+            _ = tick.tick() => process.tick_ledger(),
             (id, reason) = unfit.next() => {
                 let message = FromProxy::WorkerUnfit { id, reason };
                 process.channel.send(&message, &[]).await.map_err(ProcessError::Channel)?;
@@ -180,6 +187,7 @@ impl Process {
                     pool.post_mortems.store(Arc::new(post_mortems::read(only(descriptors)?)));
                 }
             }
+            ToProxy::Routes => self.known.ledger.learn(descriptors)?,
             ToProxy::OriginServer { origin, url } => {
                 let counters = CounterPage::map(only(descriptors)?.as_fd())?;
                 self.known.servers.insert((origin, url), Arc::new(counters));
@@ -321,6 +329,7 @@ impl Process {
         let shared = Arc::new(Shared {
             live: ArcSwap::new(Arc::clone(&live)),
             counters,
+            ledger: Arc::clone(&self.known.ledger),
             gauges: Gauges::default(),
             tasks: Tasks::default(),
             phase: watch::Sender::new(Phase::Serving),
@@ -368,6 +377,12 @@ impl Process {
                 directory.close_old_files(now);
             }
         }
+    }
+
+    /// Moves the last minute of every route on.
+    fn tick_ledger(&self) {
+        let look = || HeldRows::look(self.known.pools.values(), clock::unix_now());
+        self.known.ledger.tick(look, clock::now());
     }
 
     fn set_phase(&self, phase: Phase) {

@@ -56,5 +56,29 @@ reasons! {
     PredictedWait => "predicted-wait",
 }
 
+impl Reason {
+    /// Whether the request was refused before it had a row, because of all the others.
+    pub(crate) const fn is_shed(self) -> bool {
+        matches!(
+            self,
+            Self::QueueFull | Self::QueueTimeout | Self::PredictedWait | Self::PoolNotReady
+        )
+    }
+
+    /// Whether a worker or an origin has not answered as it should, whatever the client was told.
+    pub(crate) const fn is_upstream(self) -> bool {
+        matches!(
+            self,
+            Self::WorkerExited
+                | Self::WorkerClosed
+                | Self::WorkerBadResponse
+                | Self::RequestTimeout
+                | Self::OriginConnect
+                | Self::OriginBroken
+                | Self::OriginTimeout
+        )
+    }
+}
+
 // The server's counter page has so many places for reasons.
 const _: () = assert!(Reason::ALL.len() <= ostler_segment::counter::Server::REASONS);

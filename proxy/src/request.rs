@@ -163,6 +163,7 @@ async fn answer(
     let live = request.live;
     let route = find_route(client, request)?;
     entry.site.clone_from(&route.site);
+    entry.route = live.books(route).cloned();
     let config = &route.config;
     check_allowed(request, config)?;
     request.body.limit(config.body_size.0)?;
@@ -427,6 +428,9 @@ fn count(shared: &Shared, client: &Client<'_>, entry: &Entry) {
     counters.add(class, 1);
     if let Some(reason) = entry.reason {
         counters.add(Counter::reason(reason.position()), 1);
+    }
+    if let Some(route) = &entry.route {
+        route.count(entry, (client.received, client.sent));
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::connection::Connection;
+use crate::ledger::Ledger;
 use crate::live::LiveConfig;
 use crate::places::Places;
 use crate::tasks::Tasks;
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) live: ArcSwap<LiveConfig>,
     /// Counters that outlive this process.
     pub(crate) counters: CounterPage,
+    /// What each route costs.
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) gauges: Gauges,
     pub(crate) tasks: Tasks,
     pub(crate) phase: watch::Sender<Phase>,

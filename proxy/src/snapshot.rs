@@ -1,5 +1,7 @@
 //! Takes the snapshot that every page of the status listener is made from.
 
+mod routes;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -14,7 +16,9 @@ use ostler_status::UnixTime;
 use procfs::Current as _;
 
 use crate::clock;
+use crate::ledger::Ledger;
 use crate::live::{LiveConfig, Origin};
+use crate::origin::Health;
 use crate::pool::{LongWait, Outlook, Pool, PoolView, Standing, WINDOW_S, Worker};
 use crate::process_figures::Figures;
 use crate::reason::Reason;
@@ -24,13 +28,14 @@ use crate::shared::{Gauges, Phase, Shared};
 pub(crate) fn take(shared: &Shared, live: &LiveConfig, host: &str) -> status::Snapshot {
     let own = Figures::of(std::process::id());
     let supervisor = Figures::of(shared.supervisor.pid);
+    let ledger = &shared.ledger;
     let pools: BTreeMap<String, status::Pool> = live
         .config
         .pools
         .iter()
         .filter_map(|(name, config)| {
             let target = live.pools.get(name)?;
-            Some((name.clone(), pool(&target.pool, config)))
+            Some((name.clone(), pool(&target.pool, config, ledger)))
         })
         .collect();
     let origins = live.origins.iter().map(|(name, origin)| (name.clone(), self::origin(origin)));
@@ -53,6 +58,7 @@ pub(crate) fn take(shared: &Shared, live: &LiveConfig, host: &str) -> status::Sn
         connections: connections(shared, live),
         requests: requests(shared),
         origins: origins.collect(),
+        routes: routes::take(ledger, live),
         machine,
         pools,
         ..status::Snapshot::default()
@@ -79,6 +85,7 @@ fn server(shared: &Shared, live: &LiveConfig, own: &Figures) -> status::Server {
             fds_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
             spool_bytes: live.spool.used_bytes(),
         },
+        query_budget: u64::from(live.config.status.query_budget),
         ..status::Server::default()
     }
 }
@@ -129,7 +136,7 @@ fn requests(shared: &Shared) -> status::Requests {
     }
 }
 
-fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
+fn pool(pool: &Pool, config: &PoolConfig, ledger: &Ledger) -> status::Pool {
     let view = pool.view();
     let now = clock::unix_now();
     let standings: Vec<Standing> = view.workers.iter().map(|worker| worker.standing()).collect();
@@ -139,7 +146,7 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
     let ready = count(|standing| standing == Standing::Ready);
     let starting = count(|standing| matches!(standing, Standing::Starting | Standing::Warming));
     let counters = &pool.counters;
-    let workers = workers(&view, now);
+    let workers = workers(&view, now, ledger);
     status::Pool {
         state: state(config, ready, starting, view.degraded_since.is_some()),
         degraded_since: view.degraded_since.map(moment),
@@ -154,6 +161,7 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
         queue_length: u64::from(config.queue_length),
         queue_oldest_ms: view.oldest_wait.map_or(0, whole_ms),
         full_since: view.full_since.map(moment),
+        queue_full_since: view.queue_full_since.map(moment),
         window_s: WINDOW_S,
         queue_wait_ms: percentiles(&view.queue_wait),
         run_ms: percentiles(&view.run),
@@ -176,8 +184,9 @@ fn pool(pool: &Pool, config: &PoolConfig) -> status::Pool {
         requests_total: counters.get(PoolCounter::RequestsTotal),
         queue_wait_ms_total: counters.get(PoolCounter::QueueWaitMsTotal),
         run_ms_total: counters.get(PoolCounter::RunMsTotal),
+        queue_wait: routes::histogram(&PoolCounter::QUEUE_WAIT.read(counters)),
+        run: routes::histogram(&PoolCounter::RUN.read(counters)),
         workers,
-        ..status::Pool::default()
     }
 }
 
@@ -229,14 +238,14 @@ fn pending(outlook: &Outlook) -> Vec<status::PendingRecycle> {
     pending.map(|it| status::PendingRecycle { slot: it.slot, reason: it.reason.clone() }).collect()
 }
 
-fn workers(view: &PoolView, now: Duration) -> Vec<status::Worker> {
+fn workers(view: &PoolView, now: Duration, ledger: &Ledger) -> Vec<status::Worker> {
     let mut workers: Vec<status::Worker> =
-        view.workers.iter().map(|known| worker(known, now)).collect();
+        view.workers.iter().map(|known| worker(known, now, ledger)).collect();
     workers.sort_by_key(|worker| (worker.slot, worker.generation));
     workers
 }
 
-fn worker(worker: &Worker, now: Duration) -> status::Worker {
+fn worker(worker: &Worker, now: Duration, ledger: &Ledger) -> status::Worker {
     let figures = Figures::of(worker.pid);
     let state = match worker.standing() {
         Standing::Starting => status::WorkerState::Starting,
@@ -247,7 +256,7 @@ fn worker(worker: &Worker, now: Duration) -> status::Worker {
     };
     let threads: Vec<status::Thread> = (0..)
         .zip(worker.segment.iter())
-        .map(|(number, row)| thread(number, row, state, now))
+        .map(|(number, row)| thread((number, row), state, now, ledger))
         .collect();
     status::Worker {
         slot: worker.id.slot,
@@ -265,7 +274,12 @@ fn worker(worker: &Worker, now: Duration) -> status::Worker {
     }
 }
 
-fn thread(number: u32, row: Row<'_>, worker: status::WorkerState, now: Duration) -> status::Thread {
+fn thread(
+    (number, row): (u32, Row<'_>),
+    worker: status::WorkerState,
+    now: Duration,
+    ledger: &Ledger,
+) -> status::Thread {
     let Some(row) = row.snapshot() else {
         // It changes faster than it can be read: busy, with nothing certain to tell.
         let state = status::ThreadState::of(worker, true);
@@ -283,6 +297,7 @@ fn thread(number: u32, row: Row<'_>, worker: status::WorkerState, now: Duration)
             protocol: request.summary.protocol,
             queued_ms: request.queued_us / 1_000,
             running_ms: whole_ms(now.saturating_sub(started)),
+            route: ledger.name(request.route).map_or_else(String::new, |name| name.to_string()),
             costs: costs(&request.costs),
             ..status::Request::default()
         }
@@ -313,12 +328,12 @@ fn costs(costs: &ostler_segment::Costs) -> status::Costs {
 fn origin(origin: &Origin) -> status::Origin {
     let Origin::Servers(origin) = origin else { return status::Origin::default() };
     let servers = origin.servers.iter().map(|server| {
-        let is_failing = server.is_failing.load(Ordering::Relaxed);
+        let Health { since, failure } = server.health();
         status::OriginServer {
             url: server.url.to_string(),
-            healthy: !is_failing,
-            since: None,
-            reason: is_failing.then(|| "the last request to it failed".to_owned()),
+            healthy: failure.is_none(),
+            since: Some(moment(since)),
+            reason: failure,
             in_flight: read(&server.in_flight),
             requests_total: server.counters.get(ServerCounter::RequestsTotal),
             errors_total: server.counters.get(ServerCounter::ErrorsTotal),

@@ -13,6 +13,7 @@ pub mod forward;
 pub mod framing;
 pub mod head;
 pub mod host;
+pub mod server_timing;
 pub mod target;
 
 /// Why a request is refused before it reaches a route.

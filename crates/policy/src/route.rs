@@ -117,6 +117,24 @@ pub fn site_label(site: &SiteConfig) -> String {
     site.hosts.first().map_or_else(|| "*".to_owned(), ToString::to_string)
 }
 
+/// What operators call a route: its methods, if it names some, its site, if that has a host, and
+/// its path. The same name in another configuration is the same route.
+#[must_use]
+pub fn route_name(site: &str, route: &RouteConfig) -> String {
+    let methods = route.methods.join(",");
+    let space = if methods.is_empty() { "" } else { " " };
+    let site = if site == "*" { "" } else { site };
+    format!("{methods}{space}{site}{}", route.path)
+}
+
+/// The names of all routes of a configuration, in the order written.
+pub fn route_names(config: &Config) -> impl Iterator<Item = String> {
+    config.sites.iter().flat_map(|site| {
+        let label = site_label(site);
+        site.routes.iter().map(move |route| route_name(&label, route))
+    })
+}
+
 impl PathTable {
     /// The table of a site whose first route has this number.
     fn new(site: &SiteConfig, first: usize) -> Self {
@@ -179,6 +197,18 @@ fn allow_field(routes: &Methods) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn routes_are_named_in_the_order_of_their_numbers() {
+        let text = "[pool.web]\ncommand = ['/bin/web']\n\
+                    [[site]]\nhosts = ['a.example', 'b.example']\n\
+                    route = [{path='/', pool='web'}, {path='=/x', pool='web', methods=['GET', 'PUT']}]\n\
+                    [[site]]\nroute = [{path='/', pool='web'}]\n\
+                    [[listener]]\nname = 'public'\naddress = '127.0.0.1:0'\n";
+        let config = Config::parse(text, std::path::Path::new("/etc/ostler.toml")).unwrap();
+        let names: Vec<String> = route_names(&config).collect();
+        assert_eq!(names, ["a.example/", "GET,PUT a.example=/x", "/"]);
+    }
 
     const SITES: &str = r#"
         [pool.web]

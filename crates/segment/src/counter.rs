@@ -29,6 +29,12 @@ macro_rules! counters {
     };
 }
 
+mod histogram;
+mod route;
+
+pub use histogram::{BOUNDS_US, Durations, Histogram};
+pub use route::{Route, RouteCounters};
+
 counters! {
     /// Counters of the whole server.
     Server {
@@ -154,6 +160,12 @@ counters! {
 }
 
 impl Pool {
+    /// Waits in the queue, after the counters.
+    pub const QUEUE_WAIT: Histogram = Histogram::at(Self::COUNT);
+    /// Times in the application.
+    pub const RUN: Histogram = Histogram::at(Self::COUNT + Histogram::PLACES);
+    /// Counters of a pool's page.
+    pub const PAGE: usize = Self::COUNT + 2 * Histogram::PLACES;
     /// Why requests were shed, and what the status page calls it.
     pub const SHED: [(Self, &str); 4] = [
         (Self::ShedQueueFull, "queue-full"),

@@ -73,6 +73,11 @@ impl CounterPage {
         }
     }
 
+    /// Raises a counter to `value`, unless it is higher. Returns what it is then; 0 past the last.
+    pub(crate) fn raise(&self, index: usize, value: u64) -> u64 {
+        self.cell(index).map_or(0, |cell| cell.fetch_max(value, Ordering::Relaxed).max(value))
+    }
+
     /// Returns a counter; 0 past the last one.
     pub fn get(&self, index: impl Into<usize>) -> u64 {
         self.cell(index.into()).map_or(0, |cell| cell.load(Ordering::Relaxed))

@@ -232,6 +232,21 @@ impl<'a> Row<'a> {
         self.words.load(REQUESTS_TOTAL)
     }
 
+    /// Returns the route of the request in the application and when it was handed over, in
+    /// microseconds since 1970: a part of [`Self::snapshot`], for who looks at every row at once.
+    ///
+    /// `None` for every other row, and for one whose request changed while it was read.
+    pub fn running(&self) -> Option<(u32, u64)> {
+        let before = StateWord::unpack(self.words.load(STATE)).filter(|it| it.is_running())?;
+        fence(Ordering::Acquire);
+        let route = u32::try_from(self.words.load(ROUTE)).unwrap_or(u32::MAX);
+        let started_unix_us = self.words.load(STARTED_UNIX_US);
+        fence(Ordering::Acquire);
+        let after = StateWord::unpack(self.words.load(STATE))?;
+        let same = after.is_running() && after.with(before.state) == before;
+        same.then_some((route, started_unix_us))
+    }
+
     /// Copies the row out, or returns `None` if its state word makes no sense.
     ///
     /// Everything in it but the state is only what stood there: whoever can write the segment,

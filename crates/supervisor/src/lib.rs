@@ -36,6 +36,7 @@ mod recycle;
 mod reload;
 mod replace;
 mod ring;
+mod routes;
 mod rules;
 mod runtime_dir;
 mod signals;

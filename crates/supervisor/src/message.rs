@@ -112,6 +112,10 @@ pub enum ToProxy {
         /// Name of the pool.
         name: String,
     },
+    /// The routes, before each `Config`: all there ever were, by number, which does not change.
+    /// Descriptors: a memory file with their names as `Vec<String>` in JSON, and their counter
+    /// pages, each for as many of them as fit.
+    Routes,
     /// A server of an origin, before each `Config` that names it. Descriptor: its counter page.
     OriginServer {
         /// Name of the origin.

@@ -8,10 +8,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use ostler_segment::counter::{OriginServer, Pool, Server};
 use ostler_segment::{CounterPage, SegmentError};
 
-/// The page of the server, and one of each pool and each origin's server there ever was.
+use crate::routes::Routes;
+
+/// The page of the server, those of the routes, and one of each pool and each origin's server there ever was.
 #[derive(Debug)]
 pub(crate) struct Pages {
     server: OwnedFd,
+    /// Those that routes share.
+    pub(crate) routes: Routes,
     pools: BTreeMap<String, PoolPage>,
     /// By origin and URL.
     origin_servers: BTreeMap<(String, String), OwnedFd>,
@@ -28,6 +32,7 @@ impl Pages {
     pub(crate) fn new() -> Result<Self, SegmentError> {
         Ok(Self {
             server: CounterPage::create(Server::PAGE)?,
+            routes: Routes::new()?,
             pools: BTreeMap::new(),
             origin_servers: BTreeMap::new(),
         })
@@ -41,7 +46,7 @@ impl Pages {
     /// Makes the page of a pool where it is missing.
     pub(crate) fn add_pool(&mut self, name: &str) -> Result<(), SegmentError> {
         if !self.pools.contains_key(name) {
-            let memory = CounterPage::create(Pool::COUNT)?;
+            let memory = CounterPage::create(Pool::PAGE)?;
             let counters = CounterPage::map(memory.as_fd())?;
             self.pools.insert(name.to_owned(), PoolPage { memory, counters });
         }

@@ -266,6 +266,7 @@ impl Proxy {
                 | ToProxy::Config { .. }
                 | ToProxy::ConfigError { .. }
                 | ToProxy::OriginServer { .. }
+                | ToProxy::Routes
                 | ToProxy::Sync
                 | ToProxy::LameDuck
                 | ToProxy::Drain

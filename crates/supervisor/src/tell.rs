@@ -4,6 +4,7 @@
 use std::io;
 
 use ostler_conf::{Config, OriginConfig, OriginKind};
+use ostler_policy::route::route_names;
 
 use crate::listeners::Listener;
 use crate::message::ToProxy;
@@ -40,6 +41,15 @@ impl Supervisor {
         Ok(())
     }
 
+    /// The routes and what their costs are counted in.
+    fn tell_routes(&mut self, config: &Config) -> Result<(), StartError> {
+        let routes = &mut self.machinery.pages.routes;
+        routes.add(route_names(config))?;
+        let descriptors = routes.descriptors()?;
+        self.machinery.proxy.tell(ToProxy::Routes, descriptors);
+        Ok(())
+    }
+
     /// A listener and its sockets.
     pub(crate) fn tell_listener(&mut self, listener: &Listener) -> io::Result<()> {
         let message = ToProxy::Listener {
@@ -64,6 +74,7 @@ impl Supervisor {
     ) -> Result<(), StartError> {
         config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
         config.origins.iter().try_for_each(|(name, origin)| self.tell_origin(name, origin))?;
+        self.tell_routes(config)?;
         let file = memory_file(&without_secrets(config).to_toml())?;
         self.machinery.proxy.tell(ToProxy::Config { version, loaded_unix_ms }, vec![file]);
         Ok(())

@@ -45,13 +45,17 @@ impl Carried {
         self.call.as_ref()?.origin.servers.get(self.server?)
     }
 
-    /// Ends the attempt that is under way.
-    fn attempt_ended(&mut self, failed: bool) {
+    /// Ends the attempt that is under way, with what went wrong, if the server is to blame.
+    fn attempt_ended(&mut self, error: Option<&Error>) {
         if let Some(server) = self.server() {
             server.in_flight.fetch_sub(1, Ordering::Relaxed);
-            server.is_failing.store(failed, Ordering::Relaxed);
-            if failed {
-                server.counters.add(Counter::ErrorsTotal, 1);
+            match error {
+                None => server.note_answer(),
+                Some(error) => {
+                    server.counters.add(Counter::ErrorsTotal, 1);
+                    let address = self.tried.last().map(|backend| backend.addr.to_string());
+                    server.note_failure(sentence(error.etype(), &address.unwrap_or_default()));
+                }
             }
         }
         self.server = None;
@@ -146,7 +150,7 @@ impl ProxyHttp for OriginApp {
         carried: &mut Self::CTX,
     ) -> Result<()> {
         if let Some(server) = carried.server() {
-            server.is_failing.store(false, Ordering::Relaxed);
+            server.note_answer();
         }
         Ok(())
     }
@@ -158,7 +162,7 @@ impl ProxyHttp for OriginApp {
         carried: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        carried.attempt_ended(true);
+        carried.attempt_ended(Some(&error));
         error.set_retry(carried.may_retry(&session.req_header().method));
         error
     }
@@ -172,7 +176,7 @@ impl ProxyHttp for OriginApp {
         is_reused: bool,
     ) -> Box<Error> {
         let is_timeout = matches!(error.etype(), ErrorType::ReadTimedout);
-        carried.attempt_ended(is_theirs(&error));
+        carried.attempt_ended(Some(&*error).filter(|error| is_theirs(error)));
         if is_timeout {
             // The deadline of the response has passed, whoever might still answer.
             error.set_retry(false);
@@ -207,7 +211,7 @@ impl ProxyHttp for OriginApp {
         error: Option<&Error>,
         carried: &mut Self::CTX,
     ) {
-        carried.attempt_ended(error.is_some_and(is_theirs));
+        carried.attempt_ended(error.filter(|error| is_theirs(error)));
         if let (Some(error), Some(call)) = (error, &carried.call) {
             tracing::debug!(origin = %call.origin.name, %error, "origin_failed");
         }
@@ -240,5 +244,45 @@ fn failure(error: &ErrorType) -> OriginFailure {
         | ErrorType::ConnectProxyFailure => OriginFailure::Connect,
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => OriginFailure::Timeout,
         _ => OriginFailure::Broken,
+    }
+}
+
+/// What went wrong with a server, for the operator.
+#[expect(clippy::wildcard_enum_match_arm, reason = "pingora's list of errors is open")]
+fn sentence(error: &ErrorType, address: &str) -> String {
+    match error {
+        ErrorType::ConnectRefused => format!("{address} refuses connections"),
+        ErrorType::ConnectTimedout => format!("no connection to {address} in time"),
+        ErrorType::ConnectNoRoute => format!("no route to {address}"),
+        ErrorType::TLSHandshakeTimedout => format!("no TLS with {address} in time"),
+        ErrorType::TLSHandshakeFailure | ErrorType::HandshakeError => {
+            format!("TLS with {address} fails")
+        }
+        ErrorType::InvalidCert => format!("the certificate of {address} is not valid"),
+        error if failure(error) == OriginFailure::Connect => {
+            format!("{address} cannot be reached")
+        }
+        error if failure(error) == OriginFailure::Timeout => {
+            format!("{address} does not answer in time")
+        }
+        _ => format!("{address} breaks off, or answers what is not HTTP"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_with_the_address() {
+        for (error, expected) in [
+            (ErrorType::ConnectRefused, "10.0.0.7:80 refuses connections"),
+            (ErrorType::ConnectTimedout, "no connection to 10.0.0.7:80 in time"),
+            (ErrorType::SocketError, "10.0.0.7:80 cannot be reached"),
+            (ErrorType::ReadTimedout, "10.0.0.7:80 does not answer in time"),
+            (ErrorType::ConnectionClosed, "10.0.0.7:80 breaks off, or answers what is not HTTP"),
+        ] {
+            assert_eq!(sentence(&error, "10.0.0.7:80"), expected);
+        }
     }
 }

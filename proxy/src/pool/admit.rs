@@ -66,7 +66,12 @@ struct Waiting<'p> {
 impl Waiting<'_> {
     /// Takes it out of the queue; `Some` when its turn has come meanwhile.
     fn leave(&mut self) -> Option<Place> {
-        let has_left = self.pool.books().admission.leave(self.ticket).is_some();
+        let mut books = self.pool.books();
+        let has_left = books.admission.leave(self.ticket).is_some();
+        if has_left {
+            Pool::note_fullness(&mut books);
+        }
+        drop(books);
         if has_left { None } else { self.granted.try_recv().ok() }
     }
 }
@@ -189,6 +194,7 @@ impl Pool {
         match books.admission.arrive(route, waiter, arrived) {
             Arrival::Admitted(place, _) => Ok(Entered::Admitted(place, books.worker(place))),
             Arrival::Queued(ticket) => {
+                Self::note_fullness(books);
                 let blame = books.blames.look(&books.admission, arrived);
                 Ok(Entered::Queued(Waiting { pool: self, ticket, granted, blame }))
             }

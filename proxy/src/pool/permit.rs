@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ostler_policy::admission::Place;
+use ostler_policy::http::server_timing::Reported;
 use ostler_policy::stuck::StuckThreads;
-use ostler_segment::{RowTicket, Summary};
+use ostler_segment::counter::Pool as Counter;
+use ostler_segment::{Cost, Costs, RowTicket, Summary};
 use ostler_supervisor::message::Unfit;
 use tokio::time::timeout_at;
 
 use super::{Pool, Worker};
 use crate::clock;
+use crate::ledger::{Charge, believed};
 
 /// How long a handler may take to notice that nobody waits for it: a service is cancelled, which
 /// takes a turn of its event loop, and is not stuck.
@@ -28,6 +31,8 @@ pub(crate) struct Permit {
     /// How long the request waited for it.
     pub(crate) queued: Duration,
     started: Option<Instant>,
+    /// Who pays for it, once it is started.
+    charge: Option<Charge>,
     /// For how long its handler may run on when nobody waits for the answer any more.
     pub(crate) patience: Option<Patience>,
     lateness: Lateness,
@@ -63,8 +68,8 @@ impl Permit {
         ticket: RowTicket,
         queued: Duration,
     ) -> Self {
-        let (started, patience, lateness) = (None, None, Lateness::InTime);
-        Self { pool, worker, place, ticket, queued, started, patience, lateness }
+        let (started, charge, patience, lateness) = (None, None, None, Lateness::InTime);
+        Self { pool, worker, place, ticket, queued, started, charge, patience, lateness }
     }
 
     /// The row it is for.
@@ -77,15 +82,45 @@ impl Permit {
         self.worker.segment.row(self.place.row).note_http(self.ticket);
     }
 
-    /// Shows the request in the scoreboard, as running from now on.
-    pub(crate) fn start(&mut self, summary: &Summary<'_>) {
+    /// Shows the request in the scoreboard, as running from now on, and charges its route.
+    pub(crate) fn start(&mut self, summary: &Summary<'_>, charge: Option<Charge>) {
         let row = self.worker.segment.row(self.place.row);
         let queued_us = u64::try_from(self.queued.as_micros()).unwrap_or(u64::MAX);
         let unix_us = u64::try_from(clock::unix_now().as_micros()).unwrap_or(u64::MAX);
-        let is_shown =
-            row.describe(self.ticket, summary) && row.start(self.ticket, 0, queued_us, unix_us);
+        let route = charge.as_ref().map_or(0, |charge| charge.books.number);
+        let is_shown = row.describe(self.ticket, summary)
+            && row.start(self.ticket, route, queued_us, unix_us);
         debug_assert!(is_shown, "a row is described by who claimed it");
         self.started = Some(clock::now());
+        Counter::QUEUE_WAIT.add(&self.pool.counters, queued_us);
+        if let Some(charge) = &charge {
+            charge.begin(self.queued);
+        }
+        self.charge = charge;
+    }
+
+    /// Shows in the scoreboard what the head of the answer reports, unless the application has
+    /// said it itself.
+    pub(crate) fn note_reported(&self, reported: &Reported) {
+        let row = self.worker.segment.row(self.place.row);
+        let said = row.costs();
+        let note = |is_new: bool, numbers: [(Cost, u64); 2]| {
+            let new = numbers.into_iter().filter(|(_, number)| is_new && *number != 0);
+            new.for_each(|(cost, number)| row.add_cost(cost, number));
+        };
+        let is_new = said.db_queries == 0 && said.db_us == 0;
+        note(is_new, [(Cost::DbQueries, reported.db_queries), (Cost::DbUs, reported.db_us)]);
+        let is_new = said.outbound_calls == 0 && said.outbound_us == 0;
+        let calls = (Cost::OutboundCalls, reported.outbound_calls);
+        note(is_new, [calls, (Cost::OutboundUs, reported.outbound_us)]);
+        let is_new = said.cache_hits == 0 && said.cache_misses == 0;
+        let misses = (Cost::CacheMisses, reported.cache_misses);
+        note(is_new, [(Cost::CacheHits, reported.cache_hits), misses]);
+    }
+
+    /// What the application has reported of the request so far.
+    pub(crate) fn costs(&self) -> Costs {
+        believed(self.worker.segment.row(self.place.row).costs())
     }
 
     /// Waits for the end of a handler that nobody waits for any more. One that is late is shown as
@@ -134,8 +169,10 @@ impl Drop for Permit {
         let row = self.worker.segment.row(self.place.row);
         let now = clock::now();
         let ran = self.started.map(|started| now.saturating_duration_since(started));
+        let mut bill = None;
         if let Some(ran) = ran {
             row.add_request(u64::try_from(ran.as_micros()).unwrap_or(u64::MAX));
+            bill = self.charge.take().map(|charge| charge.bill(&row, ran));
         }
         if self.lateness == Lateness::PastGrace {
             self.worker.end_overdue();
@@ -149,6 +186,9 @@ impl Drop for Permit {
         if !row.release(self.ticket) {
             let (pool, slot) = (&self.pool.name, self.worker.id.slot);
             tracing::error!(%pool, slot, row = self.place.row, "row_changed_by_another");
+        }
+        if let Some(bill) = bill {
+            bill.settle();
         }
         self.pool.end_run(self.place, ran, now);
     }

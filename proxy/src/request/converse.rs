@@ -20,6 +20,7 @@ use crate::connection::{Client, Ending, Incoming, Outgoing};
 use crate::deadline::Deadline;
 use crate::entry::Entry;
 use crate::exchange::{Exchange, ExchangeError, Receiving, Sending};
+use crate::pool::Permit;
 use crate::reason::Reason;
 use crate::relay::{self, RelayError};
 use crate::shared::Phase;
@@ -56,6 +57,8 @@ pub(super) struct Terms<'t> {
     pub(super) idle: Duration,
     /// For what the client does not take at once.
     pub(super) buffering: Buffering<'t>,
+    /// Of the row that shows what the answer reports.
+    pub(super) permit: Option<&'t Permit>,
 }
 
 /// An answer that was read to its end. The other side has done its part.
@@ -129,6 +132,9 @@ async fn run(
     let wait = answer(&mut receiving, &mut upload, is_head);
     let answer = until(&mut outgoing, terms.deadline, wait).await.map_err(Failed::Unanswered)?;
     entry.status = answer.status;
+    if let Some((permit, reported)) = terms.permit.zip(receiving.reported()) {
+        permit.note_reported(&reported);
+    }
     let body = ClientBody::choose(answer.framing, version);
     let closes = persistence.closes()
         || body == ClientBody::UntilClose

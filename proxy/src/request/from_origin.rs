@@ -43,7 +43,8 @@ pub(super) async fn answer(
     let in_memory = request.live.config.limits.response_in_memory.0;
     let buffering = Buffering::of(ResponseBuffering::Spool, in_memory, &request.live.spool);
     let collected = &Collected::default();
-    let terms = Terms { head, collected, deadline: None, idle: origin.idle, buffering };
+    let (deadline, permit) = (None, None);
+    let terms = Terms { head, collected, deadline, idle: origin.idle, buffering, permit };
     match converse(client, request, entry, &mut exchange, terms).await {
         Ok(answered) => {
             // The server has done its part.

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::connection::{Client, Ending};
 use crate::entry::Entry;
 use crate::exchange::ExchangeError;
+use crate::ledger::Charge;
 use crate::link::{NotTaken, Running};
 use crate::live::PoolTarget;
 use crate::pool::{Patience, Wait, Worker};
@@ -66,9 +67,11 @@ pub(super) async fn answer(
             deadline,
             idle: target.response_idle,
             buffering,
+            permit: Some(&running.permit),
         };
         let outcome = converse(client, request, entry, &mut running.exchange, terms).await;
         entry.ran = clock::now().saturating_duration_since(begun);
+        entry.costs = running.permit.costs();
         match outcome {
             Ok(answered) => {
                 // The permit is free, however slowly the client takes the rest.
@@ -113,15 +116,9 @@ async fn hand_over(
             RequestError::NotAdmitted(refused)
         })?;
         entry.queued = entry.queued.saturating_add(permit.queued);
-        permit.start(&Summary {
-            id: &entry.id,
-            method: request.head.method(),
-            target: request.target.origin_form,
-            host: request.host,
-            site: &entry.site,
-            client: &entry.client,
-            protocol: request.head.version().as_str(),
-        });
+        let query_budget = u64::from(request.live.config.status.query_budget);
+        let charge = entry.route.clone().map(|books| Charge { books, query_budget });
+        permit.start(&summary(request, entry), charge);
         match target.link.begin(permit, client.event_loop).await {
             Ok(running) => return Ok(running),
             Err(NotTaken { error, permit }) => {
@@ -138,6 +135,19 @@ async fn hand_over(
             Err(RequestError::NoResources(failure))
         }
         _ => Err(RequestError::WorkerUnreachable(failure)),
+    }
+}
+
+/// What the scoreboard shows of a request.
+fn summary<'r>(request: &'r Request<'_>, entry: &'r Entry) -> Summary<'r> {
+    Summary {
+        id: &entry.id,
+        method: request.head.method(),
+        target: request.target.origin_form,
+        host: request.host,
+        site: &entry.site,
+        client: &entry.client,
+        protocol: request.head.version().as_str(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use super::fields::{Field, FieldSpan, Known, Span, members, recognise};
 use super::framing::{Framing, stated_framing};
 use super::head::{MAX_FIELDS, Version};
+use super::server_timing::Reported;
 
 /// The largest head of an answer, in bytes: room for many cookies.
 pub const MAX_HEAD_BYTES: usize = 65_536;
@@ -117,6 +118,16 @@ impl AnswerIndex {
         })
     }
 
+    /// What the answer says that it cost; `bytes` must be those that were parsed.
+    #[must_use]
+    pub fn reported(&self, bytes: &[u8]) -> Option<Reported> {
+        let mut fields = self.fields.iter().filter(|field| field.known == Known::ServerTiming);
+        let mut reported = Reported::default();
+        reported.add_field(fields.next()?.value.within(bytes));
+        fields.for_each(|field| reported.add_field(field.value.within(bytes)));
+        Some(reported)
+    }
+
     /// Writes this head for the client: without what concerns the worker's connection alone.
     pub fn write(&self, bytes: &[u8], out: &mut Vec<u8>, to_client: &ToClient<'_>) {
         write_status_line(out, self.status, self.reason.within(bytes));
@@ -147,6 +158,7 @@ impl AnswerIndex {
             | Known::ForwardedFor
             | Known::ForwardedProto
             | Known::ForwardedHost
+            | Known::ServerTiming
             | Known::Other => !self.is_nominated(field.name, bytes),
         }
     }

@@ -32,6 +32,8 @@ pub enum Known {
     ForwardedProto,
     /// `X-Forwarded-Host`.
     ForwardedHost,
+    /// `Server-Timing`: what an answer says it cost.
+    ServerTiming,
     /// Meant for the next hop only, whatever `Connection` says: `Keep-Alive`,
     /// `Proxy-Connection`, `Proxy-Authorization`, `Proxy-Authenticate`, `TE`, `Trailer`.
     HopByHop,
@@ -101,6 +103,7 @@ pub(crate) fn recognise(name: &[u8]) -> Known {
         9 => &[(b"forwarded", Known::Forwarded)],
         10 => &[(b"connection", Known::Connection), (b"keep-alive", Known::HopByHop)],
         12 => &[(b"x-request-id", Known::RequestId)],
+        13 => &[(b"server-timing", Known::ServerTiming)],
         14 => &[(b"content-length", Known::ContentLength)],
         15 => &[(b"x-forwarded-for", Known::ForwardedFor)],
         16 => &[
@@ -149,6 +152,7 @@ mod tests {
         check("X-Forwarded-For", Known::ForwardedFor);
         check("TE", Known::HopByHop);
         check("X-Forwarded-Port", Known::Forwarded);
+        check("server-Timing", Known::ServerTiming);
         check("hos", Known::Other);
         check("x-host", Known::Other);
     }

@@ -38,7 +38,7 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead<'_>, forward: &Forwar
     write_field(out, b"host", forward.host.as_bytes());
     let has_nominations = head.values(Known::Connection).next().is_some();
     for field in head.fields() {
-        if matches!(field.known, Known::Other | Known::Date)
+        if matches!(field.known, Known::Other | Known::Date | Known::ServerTiming)
             && !field.name.contains(&b'_')
             && !(has_nominations && is_nominated(head, &field))
         {

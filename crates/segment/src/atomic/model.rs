@@ -39,6 +39,10 @@ impl AtomicU64 {
         self.0.fetch_add(value, fenced(order, Ordering::AcqRel))
     }
 
+    pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_max(value, fenced(order, Ordering::AcqRel))
+    }
+
     pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
         self.0.fetch_or(value, fenced(order, Ordering::AcqRel))
     }

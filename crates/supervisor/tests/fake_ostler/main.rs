@@ -101,6 +101,7 @@ async fn agree() -> Outcome {
             | ToProxy::Pool { .. }
             | ToProxy::PostMortems { .. }
             | ToProxy::OriginServer { .. }
+            | ToProxy::Routes
             | ToProxy::Listener { .. }
             | ToProxy::ConfigError { .. }
             | ToProxy::WorkerStarted { .. }

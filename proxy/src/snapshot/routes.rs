@@ -1,0 +1,176 @@
+//! The part of the snapshot about routes: what each of them costs.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ostler_segment::counter::{Durations, Route as Counter};
+use ostler_status as status;
+
+use super::costs;
+use crate::clock;
+use crate::ledger::{Figures, HeldRows, Ledger, Totals};
+use crate::live::{ChargedRoute, LiveConfig};
+
+/// Routes that are told of, each on its own: as many as somebody reads through.
+const TOLD: usize = 500;
+
+/// Every route in the order of the configuration; where there are too many, those that hold most,
+/// and the sum of all others.
+pub(super) fn take(ledger: &Ledger, live: &LiveConfig) -> Vec<status::Route> {
+    let pools = live.pools.values().map(|target| &target.pool);
+    let totals = ledger.totals(|| HeldRows::look(pools, clock::unix_now()), clock::now());
+    let mut seen = BTreeSet::new();
+    let is_new = |route: &&ChargedRoute| seen.insert(route.books.number);
+    let routes: Vec<&ChargedRoute> = live.charged.iter().filter(is_new).collect();
+    let by_pool = by_pool(&routes, &totals);
+    let least = least_told(routes.iter().map(|route| rank(route, &totals)));
+    let (mut told, mut others) = (Vec::new(), None);
+    for charged in routes {
+        let route = route(charged, &totals, &by_pool);
+        // Those without a number of their own are a sum already.
+        if charged.books.number != 0 && least.is_none_or(|least| least <= rank(charged, &totals)) {
+            told.push(route);
+        } else {
+            let sum = others.get_or_insert_with(none);
+            add(sum, &route);
+        }
+    }
+    told.extend(others);
+    told
+}
+
+/// What routes are chosen by: what they have held; of those that have held the same, the first.
+type Rank = (u64, Reverse<u32>);
+
+fn rank(route: &ChargedRoute, totals: &Totals) -> Rank {
+    let number = route.books.number;
+    (figures(&totals.all, number).thread_us, Reverse(number))
+}
+
+/// The lowest rank that is told of; `None`: all are.
+fn least_told(ranks: impl Iterator<Item = Rank>) -> Option<Rank> {
+    let mut ranks: Vec<Rank> = ranks.collect();
+    if ranks.len() <= TOLD {
+        return None;
+    }
+    let (_, least, _) = ranks.select_nth_unstable_by_key(TOLD - 1, |&rank| Reverse(rank));
+    Some(*least)
+}
+
+/// What the routes of each pool held in the last minute, in microseconds.
+fn by_pool<'r>(routes: &[&'r ChargedRoute], totals: &Totals) -> BTreeMap<&'r str, u64> {
+    let mut sums = BTreeMap::new();
+    for route in routes {
+        if let Some(pool) = &route.pool {
+            let sum: &mut u64 = sums.entry(pool.as_str()).or_default();
+            let held_us = figures(&totals.lately, route.books.number).thread_us;
+            *sum = sum.saturating_add(held_us);
+        }
+    }
+    sums
+}
+
+fn figures(all: &[Figures], number: u32) -> Figures {
+    let number = usize::try_from(number).unwrap_or(usize::MAX);
+    all.get(number).copied().unwrap_or_default()
+}
+
+fn route(
+    charged: &ChargedRoute,
+    totals: &Totals,
+    by_pool: &BTreeMap<&str, u64>,
+) -> status::Route {
+    let books = &charged.books;
+    let counters = books.counters();
+    let all = figures(&totals.all, books.number);
+    let lately = figures(&totals.lately, books.number);
+    let of_pool = charged.pool.as_deref().and_then(|pool| by_pool.get(pool)).copied();
+    let [queue_wait, run] = books.histograms().map(|durations| histogram(&durations));
+    status::Route {
+        name: books.name.to_string(),
+        pool: charged.pool.clone(),
+        origin: charged.origin.clone(),
+        busy: totals.held.of(usize::try_from(books.number).unwrap_or_default()).rows,
+        requests_total: all.requests,
+        errors_total: all.errors,
+        shed_total: counters.get(Counter::ShedTotal),
+        bytes_received_total: counters.get(Counter::BytesReceived),
+        bytes_sent_total: counters.get(Counter::BytesSent),
+        thread_s_total: seconds(all.thread_us),
+        cpu_s_total: seconds(all.cpu_us),
+        costs: costs(&all.costs),
+        over_budget_total: all.over_budget,
+        queue_wait,
+        run,
+        window: status::RouteWindow {
+            requests: lately.requests,
+            errors: lately.errors,
+            thread_s: seconds(lately.thread_us),
+            thread_share: share(lately.thread_us, of_pool.unwrap_or(0)),
+            cpu_s: seconds(lately.cpu_us),
+            costs: costs(&lately.costs),
+            over_budget: lately.over_budget,
+        },
+        over_budget: books.last_over_budget(),
+    }
+}
+
+fn share(part_us: u64, whole_us: u64) -> f64 {
+    if whole_us == 0 { 0.0 } else { (seconds(part_us) / seconds(whole_us)).min(1.0) }
+}
+
+fn seconds(us: u64) -> f64 {
+    Duration::from_micros(us).as_secs_f64()
+}
+
+/// Durations as the status page has them.
+pub(super) fn histogram(durations: &Durations) -> status::Histogram {
+    let sum_ms = seconds(durations.sum_us) * 1_000.0;
+    status::Histogram { counts: durations.counts.to_vec(), sum_ms }
+}
+
+/// The sum of no routes.
+fn none() -> status::Route {
+    status::Route { name: "(others)".to_owned(), ..status::Route::default() }
+}
+
+/// Adds a route to a sum. What is a share, or of one request alone, has no sum.
+fn add(sum: &mut status::Route, route: &status::Route) {
+    sum.busy += route.busy;
+    sum.requests_total += route.requests_total;
+    sum.errors_total += route.errors_total;
+    sum.shed_total += route.shed_total;
+    sum.bytes_received_total += route.bytes_received_total;
+    sum.bytes_sent_total += route.bytes_sent_total;
+    sum.thread_s_total += route.thread_s_total;
+    sum.cpu_s_total += route.cpu_s_total;
+    add_costs(&mut sum.costs, &route.costs);
+    sum.over_budget_total += route.over_budget_total;
+    add_durations(&mut sum.queue_wait, &route.queue_wait);
+    add_durations(&mut sum.run, &route.run);
+    let (sum, window) = (&mut sum.window, &route.window);
+    sum.requests += window.requests;
+    sum.errors += window.errors;
+    sum.thread_s += window.thread_s;
+    sum.cpu_s += window.cpu_s;
+    add_costs(&mut sum.costs, &window.costs);
+    sum.over_budget += window.over_budget;
+}
+
+fn add_costs(sum: &mut status::Costs, costs: &status::Costs) {
+    sum.db_queries += costs.db_queries;
+    sum.db_ms += costs.db_ms;
+    sum.outbound_calls += costs.outbound_calls;
+    sum.outbound_ms += costs.outbound_ms;
+    sum.cache_hits += costs.cache_hits;
+    sum.cache_misses += costs.cache_misses;
+}
+
+fn add_durations(sum: &mut status::Histogram, durations: &status::Histogram) {
+    sum.counts.resize(durations.counts.len(), 0);
+    for (sum, count) in sum.counts.iter_mut().zip(&durations.counts) {
+        *sum += count;
+    }
+    sum.sum_ms += durations.sum_ms;
+}
