@@ -13,6 +13,7 @@ mod moment;
 mod scoreboard;
 mod snapshot;
 mod text;
+mod thin;
 mod trends;
 mod units;
 mod verdict;
@@ -30,4 +31,4 @@ pub use snapshot::{
     WorkerState,
 };
 pub use text::text;
-pub use trends::{PoolTrend, Trends};
+pub use trends::{PoolStep, PoolTrend, Step, TrendLog, Trends};
