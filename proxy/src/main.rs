@@ -20,6 +20,7 @@ mod directory;
 mod entry;
 mod event_loop;
 mod exchange;
+mod history;
 mod idle;
 mod link;
 mod listener;

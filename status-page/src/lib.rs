@@ -6,6 +6,7 @@
 //! worker, so no rendering lets one be more than text.
 
 mod auto;
+mod events;
 mod html;
 mod json;
 mod metrics;
@@ -19,6 +20,7 @@ mod units;
 mod verdict;
 
 pub use auto::auto;
+pub use events::EventLog;
 pub use html::{CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html};
 pub use json::json;
 pub use metrics::prometheus;
