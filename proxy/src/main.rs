@@ -20,6 +20,7 @@ mod directory;
 mod entry;
 mod event_loop;
 mod exchange;
+mod history;
 mod idle;
 mod ledger;
 mod link;

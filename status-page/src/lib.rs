@@ -6,6 +6,7 @@
 //! worker, so no rendering lets one be more than text.
 
 mod auto;
+mod events;
 mod html;
 mod json;
 mod metrics;
@@ -13,11 +14,13 @@ mod moment;
 mod scoreboard;
 mod snapshot;
 mod text;
+mod thin;
 mod trends;
 mod units;
 mod verdict;
 
 pub use auto::auto;
+pub use events::EventLog;
 pub use html::{CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html};
 pub use json::json;
 pub use metrics::prometheus;
@@ -30,4 +33,4 @@ pub use snapshot::{
     WorkerState,
 };
 pub use text::text;
-pub use trends::{PoolTrend, Trends};
+pub use trends::{PoolStep, PoolTrend, Step, TrendLog, Trends};

@@ -1,0 +1,6 @@
+//! History (being wired).
+
+mod codec;
+mod frame;
+mod ring;
+mod scan;
