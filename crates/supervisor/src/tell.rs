@@ -3,7 +3,7 @@
 
 use std::io;
 
-use ostler_conf::{Config, OriginConfig, OriginKind};
+use ostler_conf::{Loaded, OriginConfig, OriginKind};
 
 use crate::listeners::Listener;
 use crate::message::ToProxy;
@@ -58,14 +58,16 @@ impl Supervisor {
     /// A configuration and all it names, which the proxy process may have forgotten.
     pub(crate) fn tell_config(
         &mut self,
-        config: &Config,
+        loaded: &Loaded,
         version: u64,
         loaded_unix_ms: u64,
     ) -> Result<(), StartError> {
+        let config = &loaded.config;
         config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
         config.origins.iter().try_for_each(|(name, origin)| self.tell_origin(name, origin))?;
         let file = memory_file(&without_secrets(config).to_toml())?;
-        self.machinery.proxy.tell(ToProxy::Config { version, loaded_unix_ms }, vec![file]);
+        let shown = memory_file(&loaded.masked())?;
+        self.machinery.proxy.tell(ToProxy::Config { version, loaded_unix_ms }, vec![file, shown]);
         Ok(())
     }
 
