@@ -25,6 +25,8 @@ pub(crate) struct LiveConfig {
     pub(crate) version: u64,
     /// When it was read, since the epoch.
     pub(crate) loaded: Duration,
+    /// Its text for operators: each value with its source, secrets masked.
+    pub(crate) shown: String,
     pub(crate) head_limits: HeadLimits,
     /// By listener.
     routes: BTreeMap<String, Routes>,
@@ -35,6 +37,16 @@ pub(crate) struct LiveConfig {
     pub(crate) pools: BTreeMap<String, PoolTarget>,
     pub(crate) origins: BTreeMap<String, Origin>,
     pub(crate) spool: Arc<Spool>,
+}
+
+/// What the supervisor says of a configuration besides the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigRead {
+    pub(crate) version: u64,
+    /// When it was read, since the epoch.
+    pub(crate) loaded: Duration,
+    /// Its text for operators.
+    pub(crate) shown: String,
 }
 
 /// A pool with what one configuration says of it.
@@ -110,7 +122,7 @@ impl LiveConfig {
     /// What [`BuildError`] says; nothing was changed then.
     pub(crate) fn build(
         config: Config,
-        (version, loaded): (u64, Duration),
+        read: ConfigRead,
         known: &Known,
         before: Option<&Self>,
     ) -> Result<Self, BuildError> {
@@ -133,10 +145,12 @@ impl LiveConfig {
             path: config.spool.directory.display().to_string(),
             source,
         })?;
+        let ConfigRead { version, loaded, shown } = read;
         Ok(Self {
             config,
             version,
             loaded,
+            shown,
             head_limits,
             routes,
             route_ids,

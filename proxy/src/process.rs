@@ -30,7 +30,7 @@ use crate::access_log::AccessLog;
 use crate::clock;
 use crate::event_loop::EventLoop;
 use crate::ledger::{self, HeldRows, LedgerError};
-use crate::live::{BuildError, Known, LiveConfig, Origin};
+use crate::live::{BuildError, ConfigRead, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
 use crate::pool::{Outlook, Pool, UnfitWorkers};
@@ -196,7 +196,7 @@ impl Process {
                 self.sockets.add(name, (address, configured), role, descriptors);
             }
             ToProxy::Config { version, loaded_unix_ms } => {
-                self.configure(version, loaded_unix_ms, only(descriptors)?).await?;
+                self.configure((version, loaded_unix_ms), descriptors).await?;
             }
             ToProxy::ConfigError { message } => {
                 if let Some(running) = &self.running {
@@ -258,11 +258,10 @@ impl Process {
     /// Puts a configuration in force, or says why it cannot be.
     async fn configure(
         &mut self,
-        version: u64,
-        loaded_unix_ms: u64,
-        file: OwnedFd,
+        (version, loaded_unix_ms): (u64, u64),
+        files: Vec<OwnedFd>,
     ) -> Result<(), ProcessError> {
-        let answer = match self.apply(version, loaded_unix_ms, file).await? {
+        let answer = match self.apply((version, loaded_unix_ms), files).await? {
             Ok(()) => FromProxy::ConfigApplied { version },
             Err(message) => {
                 // What it would have listened on is closed again.
@@ -275,19 +274,23 @@ impl Process {
 
     async fn apply(
         &mut self,
-        version: u64,
-        loaded_unix_ms: u64,
-        file: OwnedFd,
+        (version, loaded_unix_ms): (u64, u64),
+        files: Vec<OwnedFd>,
     ) -> Result<Result<(), String>, ProcessError> {
-        let config = match read_config(file) {
-            Ok(config) => config,
-            Err(message) => return Ok(Err(message)),
+        let mut files = files.into_iter();
+        let (Some(file), Some(shown)) = (files.next(), files.next()) else {
+            return Err(ProcessError::NoDescriptor);
         };
-        let times = (version, Duration::from_millis(loaded_unix_ms));
+        let (config, shown) = match (read_config(file), read_text(shown)) {
+            (Ok(config), Ok(shown)) => (config, shown),
+            (Err(message), _) | (_, Err(message)) => return Ok(Err(message)),
+        };
+        let loaded = Duration::from_millis(loaded_unix_ms);
+        let read = ConfigRead { version, loaded, shown };
         let live = match &self.running {
             Some(running) => {
                 let (shared, before) = (&running.shared, running.shared.live.load_full());
-                match LiveConfig::build(config, times, &self.known, Some(&before)) {
+                match LiveConfig::build(config, read, &self.known, Some(&before)) {
                     Ok(live) => {
                         shared.places.resize(live.config.server.max_connections);
                         Arc::new(live)
@@ -295,7 +298,7 @@ impl Process {
                     Err(error) => return Ok(Err(told(&error))),
                 }
             }
-            None => match LiveConfig::build(config, times, &self.known, None) {
+            None => match LiveConfig::build(config, read, &self.known, None) {
                 Ok(live) => self.start(Arc::new(live))?,
                 Err(error) => return Ok(Err(told(&error))),
             },
@@ -424,12 +427,16 @@ impl Process {
 }
 
 fn read_config(file: OwnedFd) -> Result<Config, String> {
+    let text = read_text(file)?;
+    let path = Path::new("(from the supervisor)");
+    Config::parse(&text, path).map_err(|errors| errors.to_string())
+}
+
+fn read_text(file: OwnedFd) -> Result<String, String> {
     use std::io::Seek as _;
     let mut file = std::fs::File::from(file);
     let text = file.rewind().and_then(|()| io::read_to_string(file));
-    let text = text.map_err(|error| format!("the configuration cannot be read: {error}"))?;
-    let path = Path::new("(from the supervisor)");
-    Config::parse(&text, path).map_err(|errors| errors.to_string())
+    text.map_err(|error| format!("the configuration cannot be read: {error}"))
 }
 
 fn told(error: &BuildError) -> String {

@@ -102,17 +102,14 @@ impl EventLog {
     pub fn note(&mut self, snapshot: &Snapshot) {
         let before = self.last.replace(Self::without_rows(snapshot));
         let now = snapshot.taken();
-        let is_same = before
-            .as_ref()
-            .is_some_and(|before| before.server.started == snapshot.server.started);
+        let is_same =
+            before.as_ref().is_some_and(|before| before.server.started == snapshot.server.started);
         if !is_same {
             // Whatever went on ended with the server before.
             self.conditions.clear();
             self.add(now, EventKind::Started, None, changes::started(before.as_ref(), snapshot));
         }
-        let before = before.filter(|before| {
-            is_same && now.ms_since(before.taken()) <= MAX_GAP_MS
-        });
+        let before = before.filter(|before| is_same && now.ms_since(before.taken()) <= MAX_GAP_MS);
         // Nothing is known of what was before: only what goes on can be told.
         let (before, is_known) = match before {
             Some(before) => (before, true),
@@ -164,9 +161,8 @@ impl EventLog {
                 }
             }
         }
-        let is_over = |condition: &Condition| {
-            !condition.is_on && QUIET_MS <= now.ms_since(condition.last_on)
-        };
+        let is_over =
+            |condition: &Condition| !condition.is_on && QUIET_MS <= now.ms_since(condition.last_on);
         let over: Vec<Key> = self
             .conditions
             .iter()

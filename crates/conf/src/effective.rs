@@ -1,9 +1,11 @@
-//! A configuration as TOML: with the source of every value for operators, plain for programs.
+//! A configuration as TOML: with the source of every value for operators, with or without what
+//! may be secret, and plain for programs.
 
+use crate::mask;
 use crate::model::Config;
 use crate::source::Sources;
 use crate::table::{Encoded, Fallback, Item, Section};
-use crate::tree::TableNode;
+use crate::tree::{Node, TableNode};
 use crate::value::key;
 
 /// Every value followed by where it was set; with `show_defaults` also those that were not.
@@ -13,14 +15,25 @@ pub(crate) fn with_sources(
     sources: &Sources,
     show_defaults: bool,
 ) -> String {
-    let mut printer = Printer { sources: Some(sources), show_defaults, text: String::new() };
+    let text = String::new();
+    let mut printer = Printer { sources: Some(sources), show_defaults, is_masked: false, text };
+    printer.nested("", &config.encode(), Some(root));
+    printer.text
+}
+
+/// The same with every value, but without what may be secret.
+pub(crate) fn masked(config: &Config, root: &TableNode, sources: &Sources) -> String {
+    let text = String::new();
+    let mut printer =
+        Printer { sources: Some(sources), show_defaults: true, is_masked: true, text };
     printer.nested("", &config.encode(), Some(root));
     printer.text
 }
 
 /// Every value and nothing else.
 pub(crate) fn plain(config: &Config) -> String {
-    let mut printer = Printer { sources: None, show_defaults: true, text: String::new() };
+    let text = String::new();
+    let mut printer = Printer { sources: None, show_defaults: true, is_masked: false, text };
     printer.nested("", &config.encode(), None);
     printer.text
 }
@@ -32,6 +45,7 @@ struct Printer<'a> {
     /// `None`: no comments.
     sources: Option<&'a Sources>,
     show_defaults: bool,
+    is_masked: bool,
     text: String,
 }
 
@@ -48,7 +62,7 @@ impl Printer<'_> {
         written: bool,
     ) {
         let lines: Vec<(String, String)> =
-            section.0.iter().filter_map(|item| self.line(item, source)).collect();
+            section.0.iter().filter_map(|item| self.line(path, item, source)).collect();
         if written || !lines.is_empty() {
             let separator = if self.text.is_empty() { "" } else { "\n" };
             self.push(&format!("{separator}{head}\n"));
@@ -95,12 +109,25 @@ impl Printer<'_> {
     }
 
     /// A value and the comment behind it; `None` when it is not shown.
-    fn line(&self, item: &Item, source: Option<&TableNode>) -> Option<(String, String)> {
+    fn line(
+        &self,
+        path: &str,
+        item: &Item,
+        source: Option<&TableNode>,
+    ) -> Option<(String, String)> {
         let node = source.and_then(|source| source.get(&item.key));
         if node.is_none() && !self.show_defaults {
             return None;
         }
+        let variables = node.filter(|_| self.is_masked).map(Node::all_variables);
+        let variables = variables.unwrap_or_default();
         let value = match &item.encoded {
+            Encoded::Value(_) if !variables.is_empty() && item.key != "environment" => {
+                format!("{} = {}", item.key, mask::MASK)
+            }
+            Encoded::Value(value) if self.is_masked => {
+                format!("{} = {}", item.key, mask::value(path, &item.key, value, node))
+            }
             Encoded::Value(value) => format!("{} = {value}", item.key),
             Encoded::Absent => {
                 self.sources?;
@@ -112,7 +139,8 @@ impl Printer<'_> {
             (None, _, _) => String::new(),
             (Some(sources), Some(node), _) => {
                 let position = sources.position(node.at);
-                format!("# {}:{}", position.path.display(), position.line)
+                let from: String = variables.iter().map(|name| format!(", ${{{name}}}")).collect();
+                format!("# {}:{}{from}", position.path.display(), position.line)
             }
             (Some(_), None, Fallback::Computed(words)) => format!("# default: {words}"),
             (Some(_), None, _) => "# default".to_owned(),

@@ -14,6 +14,7 @@ mod decode;
 mod effective;
 mod error;
 mod load;
+mod mask;
 mod model;
 mod nearest;
 mod reference;

@@ -33,6 +33,12 @@ impl Loaded {
     pub fn effective(&self, show_defaults: bool) -> String {
         effective::with_sources(&self.config, &self.root, &self.sources, show_defaults)
     }
+
+    /// The effective configuration with defaults, for more people than the operator at the
+    /// terminal: whatever may be secret is replaced by `***`.
+    pub fn masked(&self) -> String {
+        effective::masked(&self.config, &self.root, &self.sources)
+    }
 }
 
 impl Config {

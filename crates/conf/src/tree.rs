@@ -17,6 +17,8 @@ use crate::variable;
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) at: Place,
+    /// Variables of the environment that its text was made from.
+    pub(crate) variables: Vec<String>,
     pub(crate) data: Data,
 }
 
@@ -87,7 +89,7 @@ impl TableNode {
         let path = self.path_of(key);
         let entry = self.entries.entry(key.to_owned()).or_insert_with(|| {
             let data = Data::Table(Self::empty(place, path));
-            Entry { key_at: place, value: Node { at: place, data } }
+            Entry { key_at: place, value: Node { at: place, variables: Vec::new(), data } }
         });
         entry.value.as_table_mut()
     }
@@ -110,6 +112,22 @@ impl Node {
 
     fn as_table_mut(&mut self) -> Option<&mut TableNode> {
         if let Data::Table(table) = &mut self.data { Some(table) } else { None }
+    }
+
+    /// Variables of the environment that it, or anything in it, was made from.
+    pub(crate) fn all_variables(&self) -> Vec<String> {
+        let inner: Vec<String> = match &self.data {
+            Data::Array(elements) => elements.iter().flat_map(Self::all_variables).collect(),
+            Data::Table(table) => {
+                table.entries.values().flat_map(|entry| entry.value.all_variables()).collect()
+            }
+            Data::Text(_)
+            | Data::Integer(_)
+            | Data::Boolean(_)
+            | Data::Float(_)
+            | Data::Datetime => Vec::new(),
+        };
+        self.variables.iter().cloned().chain(inner).collect()
     }
 
     /// Whether this is `[[…]]`, or could have been written so.
@@ -160,8 +178,12 @@ impl TreeBuilder<'_> {
     /// The value of the key `path`.
     pub(crate) fn node(&mut self, path: &str, value: &Spanned<DeValue<'_>>) -> Node {
         let offset = value.span().start;
+        let mut variables = Vec::new();
         let data = match value.get_ref() {
-            DeValue::String(text) => Data::Text(self.text(offset, text)),
+            DeValue::String(text) => {
+                variables = variable::names(text);
+                Data::Text(self.text(offset, text))
+            }
             DeValue::Integer(number) => {
                 Data::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
             }
@@ -173,7 +195,7 @@ impl TreeBuilder<'_> {
             }
             DeValue::Table(table) => Data::Table(self.table(offset, path.to_owned(), table)),
         };
-        Node { at: self.place(offset), data }
+        Node { at: self.place(offset), variables, data }
     }
 
     fn text(&mut self, offset: usize, text: &str) -> String {

@@ -35,6 +35,23 @@ pub(crate) fn expand(text: &str, variables: &BTreeMap<String, String>) -> Result
     Ok(expanded)
 }
 
+/// The names of all `${NAME}` in `text`.
+pub(crate) fn names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, reference) = rest.split_at(start);
+        rest = &reference[2..];
+        if let Some((name, _)) = rest.split_once('}')
+            && !before.ends_with('$')
+            && is_name(name)
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
 /// Writes `text` such that [`expand`] gives it back.
 pub(crate) fn escape(text: &str) -> String {
     text.replace("${", "$${")
@@ -73,6 +90,12 @@ mod tests {
         let expanded = expand(text, &BTreeMap::from(variables));
         let expected = expected.map(str::to_owned).map_err(str::to_owned);
         assert_eq!(expanded, expected, "text: {text:?}");
+    }
+
+    #[test]
+    fn names_are_those_that_are_replaced() {
+        assert_eq!(names("x${A}y${B_2}$${C}${1}${"), ["A", "B_2"]);
+        assert!(names("$${A} plain").is_empty());
     }
 
     #[test]

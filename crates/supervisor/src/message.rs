@@ -141,8 +141,9 @@ pub enum ToProxy {
         /// What it is for.
         role: ListenerRole,
     },
-    /// A configuration to apply: accept on the listeners it names, close the others. Descriptor:
-    /// a memory file with the whole configuration as TOML. Answered by `ConfigApplied` or
+    /// A configuration to apply: accept on the listeners it names, close the others. Descriptors:
+    /// a memory file with the whole configuration as TOML, and one with the text for operators,
+    /// in which each value has its source and secrets are masked. Answered by `ConfigApplied` or
     /// `ConfigRefused`.
     Config {
         /// Grows by one with each configuration.

@@ -236,11 +236,11 @@ impl Supervisor {
     fn tell_reload(&mut self, deadline: Instant) -> Result<(), StartError> {
         let Some(reload) = &self.reload else { return Ok(()) };
         let Live { version, loaded_unix_ms, .. } = reload.next;
-        let config = reload.next.config().clone();
+        let loaded = reload.next.loaded.clone();
         let new = reload.next.listeners.without(&self.live.listeners);
         let new: Vec<_> = new.cloned().collect();
         new.iter().try_for_each(|listener| self.tell_listener(listener))?;
-        self.tell_config(&config, version, loaded_unix_ms)?;
+        self.tell_config(&loaded, version, loaded_unix_ms)?;
         if let Some(reload) = &mut self.reload {
             reload.stage = Stage::Applying { deadline };
         }

@@ -80,10 +80,10 @@ impl Supervisor {
         let listeners: Vec<_> = self.live.listeners.iter().cloned().collect();
         listeners.iter().try_for_each(|listener| self.tell_listener(listener))?;
         // The workers before the configuration: when it accepts, it has somebody to send to.
-        let config = self.live.config().clone();
-        config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
+        let loaded = self.live.loaded.clone();
+        loaded.config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
         self.workers.introduce(now, &mut self.machinery);
-        self.tell_config(&config, self.live.version, self.live.loaded_unix_ms)?;
+        self.tell_config(&loaded, self.live.version, self.live.loaded_unix_ms)?;
         if self.config_error.is_some() {
             self.tell_config_error();
         }

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use ostler_conf::{Config, OriginConfig, OriginKind};
+use ostler_conf::{Config, Loaded, OriginConfig, OriginKind};
 use ostler_policy::route::route_names;
 
 use crate::listeners::Listener;
@@ -68,15 +68,17 @@ impl Supervisor {
     /// A configuration and all it names, which the proxy process may have forgotten.
     pub(crate) fn tell_config(
         &mut self,
-        config: &Config,
+        loaded: &Loaded,
         version: u64,
         loaded_unix_ms: u64,
     ) -> Result<(), StartError> {
+        let config = &loaded.config;
         config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
         config.origins.iter().try_for_each(|(name, origin)| self.tell_origin(name, origin))?;
         self.tell_routes(config)?;
         let file = memory_file(&without_secrets(config).to_toml())?;
-        self.machinery.proxy.tell(ToProxy::Config { version, loaded_unix_ms }, vec![file]);
+        let shown = memory_file(&loaded.masked())?;
+        self.machinery.proxy.tell(ToProxy::Config { version, loaded_unix_ms }, vec![file, shown]);
         Ok(())
     }
 

@@ -61,7 +61,10 @@ async fn routes_pay_for_the_threads_that_they_hold() {
     assert_eq!((&slow["requests_total"], &slow["window"]["requests"]), (&2.into(), &2.into()));
     assert_eq!((&slow["pool"], &slow["busy"]), (&"probe".into(), &0.into()));
     // Both between 250 and 500 ms, and neither waited.
-    assert_eq!((&slow["run"]["counts"][9], &slow["queue_wait"]["counts"][0]), (&2.into(), &2.into()));
+    assert_eq!(
+        (&slow["run"]["counts"][9], &slow["queue_wait"]["counts"][0]),
+        (&2.into(), &2.into())
+    );
     assert!(600.0 <= slow["run"]["sum_ms"].as_f64().unwrap(), "{slow:#}");
 
     let (fast, moved) = (route(&status, "/"), route(&status, "=/moved"));
@@ -156,7 +159,9 @@ async fn what_routes_cost_is_kept_when_the_proxy_is_replaced_or_killed() {
     goes_on(&after, &ended);
 
     let _lost = ask(&stack, "/sleep/700").await;
-    let before = stack.until(|status| 0.1 + seconds(route(&ended, "/sleep/")) < seconds(route(status, "/sleep/"))).await;
+    let before = stack
+        .until(|status| 0.1 + seconds(route(&ended, "/sleep/")) < seconds(route(status, "/sleep/")))
+        .await;
     assert!(process::signal(number(&before["server"]["proxy"]["pid"]), Signal::KILL));
     stack
         .logged(|line| event(line) == Some("proxy_started") && line.contains("incarnation=3"))
@@ -200,7 +205,10 @@ async fn what_answers_report_is_counted_and_too_many_queries_are_told_of() {
     // A query that is not numbered is one.
     assert_eq!(costs(&status, "/"), ([4, 1, 0, 0], 1.5));
     let many = route(&status, "/many");
-    assert_eq!((&many["over_budget_total"], &many["window"]["over_budget"]), (&2.into(), &2.into()));
+    assert_eq!(
+        (&many["over_budget_total"], &many["window"]["over_budget"]),
+        (&2.into(), &2.into())
+    );
     assert_eq!(many["window"]["costs"]["db_queries"], 46);
     assert_eq!(route(&status, "/")["over_budget_total"], 0);
     let over = &many["over_budget"];

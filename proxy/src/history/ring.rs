@@ -214,9 +214,8 @@ impl Ring {
     /// Reads the payload of a frame of steps. `None`: it was overwritten.
     pub(super) fn read_minute(&self, minute: &Minute) -> io::Result<Option<Vec<u8>>> {
         let bytes = self.read(minute.offset..minute.end)?;
-        let found = frame::read(&bytes).filter(|(head, _)| {
-            head.kind == Kind::Minute && head.sequence == minute.sequence
-        });
+        let found = frame::read(&bytes)
+            .filter(|(head, _)| head.kind == Kind::Minute && head.sequence == minute.sequence);
         Ok(found.map(|(_, payload)| payload.to_vec()))
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ostler_segment::counter::{Durations, Route as Counter, RouteCounters};
-use ostler_segment::{CounterPage, Costs};
+use ostler_segment::{Costs, CounterPage};
 use ostler_status::OverBudget;
 
 use super::Figures;
