@@ -1,6 +1,7 @@
 //! Programs that are not ours, run beside a stack: found, waited for, and ended with all that
 //! they started.
 
+use std::io::{Seek as _, Write as _};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -44,6 +45,15 @@ pub fn installed(name: &str, package: &str) -> PathBuf {
 /// Runs a program to its end, at most for [`DEADLINE`].
 pub async fn run(mut command: Command) -> Ended {
     command.stdin(Stdio::null()).stderr(Stdio::piped());
+    finish(command).await
+}
+
+/// Runs a program to its end with these bytes as its standard input.
+pub async fn run_on(mut command: Command, input: &[u8]) -> Ended {
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    file.write_all(input).expect("written");
+    file.rewind().expect("a file can be read again");
+    command.stdin(file).stderr(Stdio::piped());
     finish(command).await
 }
 

@@ -4,3 +4,4 @@
 
 mod apache;
 mod httpd_monitors;
+mod promtool;
