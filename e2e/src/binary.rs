@@ -49,7 +49,7 @@ pub async fn ostler_alone(arguments: &[&str]) -> Ended {
     finish(command).await
 }
 
-async fn finish(mut command: Command) -> Ended {
+pub(crate) async fn finish(mut command: Command) -> Ended {
     let output =
         timeout(DEADLINE, command.stdout(Stdio::piped()).kill_on_drop(true).output()).await;
     let output = output.unwrap_or_else(|_| panic!("does not end: {command:?}"));

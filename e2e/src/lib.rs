@@ -15,6 +15,7 @@ mod log;
 pub mod oha;
 mod plan;
 pub mod process;
+pub mod program;
 pub mod promise;
 pub mod server;
 pub mod stack;

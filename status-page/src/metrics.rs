@@ -4,9 +4,12 @@
 //! names of the configuration, slots and fixed words; nothing a client sends becomes a label.
 
 mod collector;
+mod ledger;
+mod origins;
+mod pools;
 
 use crate::scoreboard;
-use crate::snapshot::{Origin, Pool, Snapshot, Worker};
+use crate::snapshot::{Snapshot, Worker};
 use collector::{Sample, SnapshotCollector, number, sample};
 
 /// Returns the snapshot in Prometheus's text format 0.0.4.
@@ -20,11 +23,10 @@ pub fn prometheus(snapshot: &Snapshot) -> String {
     processes(&mut metrics, snapshot);
     connections(&mut metrics, snapshot);
     requests(&mut metrics, snapshot);
-    pools(&mut metrics, snapshot);
-    pool_queues(&mut metrics, snapshot);
-    pool_totals(&mut metrics, snapshot);
+    pools::write(&mut metrics, snapshot);
+    ledger::write(&mut metrics, snapshot);
     workers(&mut metrics, snapshot);
-    origins(&mut metrics, snapshot);
+    origins::write(&mut metrics, snapshot);
     metrics.into_text()
 }
 
@@ -45,7 +47,7 @@ fn server(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
         &[],
         [sample([], seconds(server.config_loaded.ms))],
     );
-    let words: [(&str, &str, f64); 4] = [
+    let words: [(&str, &str, f64); 5] = [
         ("ostler_uptime_seconds", "Time since the supervisor started.", server.uptime_s),
         (
             "ostler_config_version",
@@ -61,6 +63,11 @@ fn server(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
             "ostler_draining",
             "1 if no more connections are taken.",
             f64::from(u8::from(server.draining)),
+        ),
+        (
+            "ostler_query_budget",
+            "Database queries that a request may make before it is counted; 0: any number.",
+            number(server.query_budget),
         ),
     ];
     for (name, help, value) in words {
@@ -95,6 +102,12 @@ fn processes(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
         "Processor time of the proxy; starts anew with each proxy.",
         &[],
         proxy.cpu_s.map(|seconds| sample([], seconds)),
+    );
+    metrics.counter(
+        "ostler_proxy_starts_total",
+        "Proxy processes started, the present one included.",
+        &[],
+        [sample([], number(snapshot.server.generation))],
     );
 }
 
@@ -176,117 +189,6 @@ fn requests(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
     }
 }
 
-fn each_pool(snapshot: &Snapshot, value: impl Fn(&Pool) -> f64) -> Vec<Sample> {
-    snapshot.pools.iter().map(|(name, pool)| sample([name], value(pool))).collect()
-}
-
-fn pools(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
-    type Value = fn(&Pool) -> f64;
-    let gauges: [(&str, &str, Value); 8] = [
-        ("ostler_pool_capacity", "Requests that can be in the application.", |pool| {
-            number(pool.capacity)
-        }),
-        ("ostler_pool_busy", "Rows in use.", |pool| number(pool.busy)),
-        ("ostler_pool_stuck", "Rows in use past the time allowed.", |pool| number(pool.stuck)),
-        ("ostler_pool_processes", "Workers it should have.", |pool| f64::from(pool.processes)),
-        ("ostler_pool_ready", "Workers that take requests.", |pool| f64::from(pool.ready)),
-        ("ostler_pool_degraded", "1 if workers are missing.", |pool| {
-            f64::from(u8::from(pool.degraded_since.is_some()))
-        }),
-        ("ostler_pool_full", "1 if no row is free.", |pool| {
-            f64::from(u8::from(pool.full_since.is_some()))
-        }),
-        ("ostler_pool_recycles_pending", "Workers that are to be replaced.", |pool| {
-            number(pool.recycles_pending.len() as u64)
-        }),
-    ];
-    for (name, help, value) in gauges {
-        metrics.gauge(name, help, &["pool"], each_pool(snapshot, value));
-    }
-}
-
-fn pool_queues(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
-    metrics.gauge(
-        "ostler_pool_queued",
-        "Requests that wait for a row.",
-        &["pool"],
-        each_pool(snapshot, |pool| number(pool.queued)),
-    );
-    metrics.gauge(
-        "ostler_pool_queue_length",
-        "Most requests that may wait.",
-        &["pool"],
-        each_pool(snapshot, |pool| number(pool.queue_length)),
-    );
-    metrics.gauge(
-        "ostler_pool_queue_oldest_seconds",
-        "How long the first request in the queue has waited.",
-        &["pool"],
-        each_pool(snapshot, |pool| number(pool.queue_oldest_ms) / 1_000.0),
-    );
-    let quantiles = |value: fn(&Pool) -> [f64; 3]| -> Vec<Sample> {
-        let pools = snapshot.pools.iter();
-        let per_pool = |(name, pool): (&String, &Pool)| {
-            let samples = ["0.5", "0.99", "1"].into_iter().zip(value(pool));
-            samples
-                .map(|(quantile, ms)| sample([name.as_str(), quantile], ms / 1_000.0))
-                .collect::<Vec<_>>()
-        };
-        pools.flat_map(per_pool).collect()
-    };
-    metrics.gauge(
-        "ostler_pool_queue_wait_quantile_seconds",
-        "Waits in the queue over the last window.",
-        &["pool", "quantile"],
-        quantiles(|pool| {
-            let waits = pool.queue_wait_ms;
-            [waits.p50, waits.p99, waits.max]
-        }),
-    );
-    metrics.gauge(
-        "ostler_pool_run_quantile_seconds",
-        "Times in the application over the last window.",
-        &["pool", "quantile"],
-        quantiles(|pool| [pool.run_ms.p50, pool.run_ms.p99, pool.run_ms.max]),
-    );
-}
-
-fn pool_totals(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
-    type Value = fn(&Pool) -> f64;
-    let counters: [(&str, &str, Value); 4] = [
-        ("ostler_pool_requests_total", "Requests handed to workers.", |pool| {
-            number(pool.requests_total)
-        }),
-        ("ostler_pool_left_total", "Requests whose client left the queue.", |pool| {
-            number(pool.left_total)
-        }),
-        ("ostler_pool_queue_wait_seconds_total", "Time in the queue.", |pool| {
-            number(pool.queue_wait_ms_total) / 1_000.0
-        }),
-        ("ostler_pool_run_seconds_total", "Time in the application.", |pool| {
-            number(pool.run_ms_total) / 1_000.0
-        }),
-    ];
-    for (name, help, value) in counters {
-        metrics.counter(name, help, &["pool"], each_pool(snapshot, value));
-    }
-    let shed = snapshot.pools.iter().flat_map(|(name, pool)| {
-        let entries = pool.shed_total.entries();
-        entries.map(|(reason, total)| sample([name.as_str(), reason], number(total)))
-    });
-    metrics.counter("ostler_pool_shed_total", "Requests shed.", &["pool", "reason"], shed);
-    let recycles = snapshot.pools.iter().flat_map(|(name, pool)| {
-        let totals = pool.recycles_total.iter();
-        totals.map(move |(reason, total)| sample([name, reason], number(*total)))
-    });
-    metrics.counter(
-        "ostler_pool_recycles_total",
-        "Workers replaced.",
-        &["pool", "reason"],
-        recycles,
-    );
-}
-
 /// One series a slot: of two workers in a slot, the newer one is told of.
 fn workers(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
     let mut up = Vec::new();
@@ -344,41 +246,4 @@ fn workers(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
     let states = ["_", "S", "W", "G", "."]
         .map(|state| sample([state], number(letters.matches(state).count() as u64)));
     metrics.gauge("ostler_scoreboard", "Rows by letter of the scoreboard.", &["state"], states);
-}
-
-fn origins(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
-    let labels = &["origin", "server"];
-    let each = |value: fn(&crate::OriginServer) -> f64| -> Vec<Sample> {
-        let per_origin = |(name, origin): (&String, &Origin)| {
-            let servers = origin.servers.iter();
-            servers
-                .map(|server| sample([name.as_str(), server.url.as_str()], value(server)))
-                .collect::<Vec<_>>()
-        };
-        snapshot.origins.iter().flat_map(per_origin).collect()
-    };
-    metrics.gauge(
-        "ostler_origin_up",
-        "1 if the server takes requests.",
-        labels,
-        each(|server| f64::from(u8::from(server.healthy))),
-    );
-    metrics.gauge(
-        "ostler_origin_in_flight",
-        "Requests in the server.",
-        labels,
-        each(|server| number(server.in_flight)),
-    );
-    metrics.counter(
-        "ostler_origin_requests_total",
-        "Requests the server ended.",
-        labels,
-        each(|server| number(server.requests_total)),
-    );
-    metrics.counter(
-        "ostler_origin_errors_total",
-        "Requests the server failed.",
-        labels,
-        each(|server| number(server.errors_total)),
-    );
 }

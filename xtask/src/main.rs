@@ -60,7 +60,8 @@ fn main() -> ExitCode {
 
 /// Runs everything CI runs, cheapest first.
 fn test() -> anyhow::Result<()> {
-    provide(&[Prerequisite::CMake, Prerequisite::Compiler, Prerequisite::PythonVenv])?;
+    provide(&[Prerequisite::CMake, Prerequisite::Compiler])?;
+    provide(&Prerequisite::OF_TESTS)?;
     let mut steps = Steps::default();
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     steps.run(

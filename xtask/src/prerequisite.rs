@@ -3,6 +3,7 @@
 //! Installed with `apt-get` when this runs as root on a system that has it (a container); named
 //! otherwise, since a developer command must not ask for a password.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -18,6 +19,28 @@ pub(crate) enum Prerequisite {
     Compiler,
     /// The gunicorn test makes a virtual environment.
     PythonVenv,
+    /// `?auto` is compared with `mod_status` itself.
+    Apache,
+    /// A monitor of httpd that has to read `?auto`.
+    ApacheExporter,
+    /// Its plugins for httpd have to read `?auto`.
+    Munin,
+    /// A monitor of httpd that has to read the access log; tmux is its terminal.
+    Apachetop,
+    /// Checks metrics and alert rules.
+    Promtool,
+}
+
+impl Prerequisite {
+    /// What the tests need beside the build.
+    pub(crate) const OF_TESTS: [Self; 6] = [
+        Self::PythonVenv,
+        Self::Apache,
+        Self::ApacheExporter,
+        Self::Munin,
+        Self::Apachetop,
+        Self::Promtool,
+    ];
 }
 
 impl Prerequisite {
@@ -30,6 +53,18 @@ impl Prerequisite {
             Self::PythonVenv => {
                 is_installed(Command::new("python3").args(["-c", "import ensurepip, venv"]))
             }
+            // Debian has it where an ordinary user's PATH does not lead.
+            Self::Apache => is_installed(Command::new("/usr/sbin/apache2").arg("-v")),
+            Self::ApacheExporter => answers("prometheus-apache-exporter"),
+            Self::Munin => {
+                Path::new("/usr/share/munin/plugins/apache_accesses").is_file()
+                    && is_installed(Command::new("perl").args(["-MLWP::UserAgent", "-e", "1"]))
+            }
+            Self::Apachetop => {
+                Path::new("/usr/sbin/apachetop").is_file()
+                    && is_installed(Command::new("tmux").arg("-V"))
+            }
+            Self::Promtool => answers("promtool"),
         }
     }
 
@@ -39,6 +74,11 @@ impl Prerequisite {
             Self::CMake => &["cmake", "make"],
             Self::Compiler => &["gcc", "libc6-dev"],
             Self::PythonVenv => &["python3", "python3-venv"],
+            Self::Apache => &["apache2-bin"],
+            Self::ApacheExporter => &["prometheus-apache-exporter"],
+            Self::Munin => &["munin-plugins-core", "libwww-perl"],
+            Self::Apachetop => &["apachetop", "tmux"],
+            Self::Promtool => &["prometheus"],
         }
     }
 }

@@ -19,6 +19,7 @@ mod metrics;
 mod operators;
 mod origins;
 mod overload;
+mod readers;
 mod recycle;
 mod reliability;
 mod reload;

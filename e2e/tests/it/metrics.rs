@@ -149,12 +149,16 @@ async fn metrics(stack: &Stack) -> BTreeMap<String, f64> {
         } else if let Some(typed) = line.strip_prefix("# TYPE ") {
             let (name, kind) = typed.split_once(' ').expect("a name and a type");
             assert_eq!(name, helped, "{line}");
-            assert!(matches!(kind, "counter" | "gauge"), "{line}");
+            assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
             family = name;
         } else {
             let (name, value) = line.rsplit_once(' ').expect("a name and a value");
-            assert!(is_family(name, family) && are_labels(&name[family.len()..]), "{line}");
+            let series = name.split('{').next().unwrap_or_default();
+            let labels = &name[series.len()..];
+            let part = series.strip_prefix(family).unwrap_or_else(|| panic!("{line}"));
+            assert!(matches!(part, "" | "_bucket" | "_sum" | "_count"), "{line}");
+            assert!(are_labels(labels), "{line}");
             let value: f64 = value.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
             assert!(value.is_finite(), "{line}");
             assert_eq!(samples.insert(name.to_owned(), value), None, "twice: {line}");

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; clippy only knows test functions")]
 
+mod costly;
+mod dashboards;
 mod escaping;
 mod json;
 mod monitors;

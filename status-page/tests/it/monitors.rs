@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_status::{auto, prometheus};
 
-use crate::sample;
+use crate::{costly, sample};
 
 /// Every line of httpd 2.4.63 with the event MPM and extended status, in its order.
 const HTTPD_KEYS: [&str; 36] = [
@@ -104,7 +104,7 @@ fn monitors_read_their_numbers() {
 
 #[test]
 fn prometheus_reads_every_line() {
-    let text = prometheus(&sample::snapshot());
+    let text = prometheus(&costly::snapshot());
     let mut types: BTreeMap<&str, &str> = BTreeMap::new();
     let mut series = BTreeSet::new();
     for line in text.lines() {
@@ -117,7 +117,10 @@ fn prometheus_reads_every_line() {
             let (series_name, value) = line.rsplit_once(' ').unwrap();
             assert!(value.parse::<f64>().unwrap().is_finite(), "{line}");
             let name = series_name.split('{').next().unwrap();
-            assert!(types.contains_key(name), "{name} has no type");
+            let mut parts = ["_bucket", "_sum", "_count"].iter();
+            let whole = parts.find_map(|part| name.strip_suffix(part));
+            let of_histogram = whole.is_some_and(|whole| types.get(whole) == Some(&"histogram"));
+            assert!(of_histogram || types.contains_key(name), "{name} has no type");
             assert!(series.insert(series_name), "{series_name} twice");
         }
     }
@@ -141,7 +144,11 @@ fn prometheus_gets_the_numbers_of_the_snapshot() {
         "ostler_pool_queued{pool=\"web\"} 5",
         "ostler_pool_shed_total{pool=\"web\",reason=\"queue-timeout\"} 12",
         "ostler_pool_recycles_total{pool=\"web\",reason=\"config\"} 2",
-        "ostler_pool_run_quantile_seconds{pool=\"web\",quantile=\"1\"} 83.4",
+        "ostler_pool_run_quantile_seconds{percentile=\"100\",pool=\"web\"} 83.4",
+        "ostler_pool_saturation{pool=\"web\"} 1",
+        "ostler_pool_queue_saturation{pool=\"web\"} 0.05",
+        "ostler_pool_full_since_time_seconds{pool=\"web\"} 1767237900",
+        "ostler_proxy_starts_total 1",
         "ostler_worker_up{pool=\"api\",slot=\"0\"} 1",
         "ostler_worker_up{pool=\"api\",slot=\"1\"} 0",
         "ostler_worker_up{pool=\"api\",slot=\"2\"} 0",
@@ -150,4 +157,54 @@ fn prometheus_gets_the_numbers_of_the_snapshot() {
     ] {
         assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
     }
+}
+
+#[test]
+fn prometheus_gets_histograms_in_seconds_that_add_up() {
+    let text = prometheus(&costly::snapshot());
+    let run = "ostler_route_run_seconds";
+    let labels = "route=\"www.example.com/\",pool=\"web\"";
+    for line in [
+        "# TYPE ostler_pool_queue_wait_seconds histogram".to_owned(),
+        "ostler_pool_queue_wait_seconds_bucket{pool=\"web\",le=\"0.0005\"} 90".to_owned(),
+        "ostler_pool_queue_wait_seconds_bucket{pool=\"web\",le=\"0.05\"} 90".to_owned(),
+        "ostler_pool_queue_wait_seconds_bucket{pool=\"web\",le=\"0.1\"} 99".to_owned(),
+        "ostler_pool_queue_wait_seconds_bucket{pool=\"web\",le=\"60\"} 99".to_owned(),
+        "ostler_pool_queue_wait_seconds_bucket{pool=\"web\",le=\"+Inf\"} 100".to_owned(),
+        "ostler_pool_queue_wait_seconds_sum{pool=\"web\"} 1.5".to_owned(),
+        "ostler_pool_queue_wait_seconds_count{pool=\"web\"} 100".to_owned(),
+        format!("{run}_bucket{{{labels},le=\"0.001\"}} 0"),
+        format!("{run}_bucket{{{labels},le=\"60\"}} 99"),
+        format!("{run}_bucket{{{labels},le=\"+Inf\"}} 100"),
+        format!("{run}_sum{{{labels}}} 70"),
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn prometheus_gets_what_routes_cost() {
+    let text = prometheus(&costly::snapshot());
+    let labels = "{pool=\"api\",route=\"/api/\"}";
+    for (name, value) in [
+        ("busy", "4"),
+        ("requests_total", "100"),
+        ("errors_total", "3"),
+        ("shed_total", "2"),
+        ("sent_bytes_total", "90000"),
+        ("thread_seconds_total", "12.5"),
+        ("cpu_seconds_total", "3.25"),
+        ("db_queries_total", "4200"),
+        ("db_seconds_total", "2.5"),
+        ("outbound_calls_total", "3"),
+        ("outbound_seconds_total", "0.75"),
+        ("cache_hits_total", "11"),
+        ("cache_misses_total", "5"),
+        ("over_budget_total", "6"),
+    ] {
+        let line = format!("ostler_route_{name}{labels} {value}");
+        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("/unused"), "no series without a request");
+    assert!(text.contains("\nostler_cache_hits_total{origin=\"cdn\"} 7\n"), "{text}");
 }

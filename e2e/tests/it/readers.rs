@@ -1,0 +1,7 @@
+//! Programs that read the state: those made for httpd, unchanged, and those made for ours.
+//!
+//! Each reads what the JSON document says at the same moment.
+
+mod apache;
+mod httpd_monitors;
+mod promtool;

@@ -1,0 +1,169 @@
+//! The metrics of the cost ledger: what each route has cost since the supervisor started.
+//!
+//! Routes are those of the configuration, so clients cannot add to them. A route is told of from
+//! its first request on; those past the limit are told of together.
+
+use std::collections::BTreeMap;
+
+use super::collector::{Sample, SnapshotCollector, number, sample};
+use crate::snapshot::{BOUNDS_MS, Histogram, Route, Snapshot};
+
+/// Routes, in the order of the configuration, that have series of their own. The position decides,
+/// so that no series ever begins to count for other routes.
+const ROUTES: usize = 500;
+
+/// The rest of them, together.
+const OTHERS: &str = "(others)";
+
+/// Labels of every family: the route, and the pool it leads to, which may be none.
+const LABELS: [&str; 2] = ["route", "pool"];
+
+/// Adds the families of all routes.
+pub(super) fn write(metrics: &mut SnapshotCollector, snapshot: &Snapshot) {
+    let routes = told_of(&snapshot.routes);
+    let each = |value: fn(&Route) -> f64| -> Vec<Sample> {
+        routes.iter().map(|(&labels, route)| sample(labels, value(route))).collect()
+    };
+    metrics.gauge("ostler_route_busy", "Rows in use.", &LABELS, each(|route| number(route.busy)));
+    for (name, help, value) in requests().into_iter().chain(costs()) {
+        metrics.counter(name, help, &LABELS, each(value));
+    }
+    metrics.histogram(
+        "ostler_route_queue_wait_seconds",
+        "Waits in the queue.",
+        LABELS,
+        routes.iter().map(|(&labels, route)| (labels, &route.queue_wait)),
+    );
+    metrics.histogram(
+        "ostler_route_run_seconds",
+        "Times in the application.",
+        LABELS,
+        routes.iter().map(|(&labels, route)| (labels, &route.run)),
+    );
+}
+
+type Family = (&'static str, &'static str, fn(&Route) -> f64);
+
+fn requests() -> [Family; 6] {
+    [
+        ("ostler_route_requests_total", "Requests ended.", |route| number(route.requests_total)),
+        (
+            "ostler_route_errors_total",
+            "Requests answered with 500 to 599, or broken off.",
+            |route| number(route.errors_total),
+        ),
+        ("ostler_route_shed_total", "Requests shed.", |route| number(route.shed_total)),
+        ("ostler_route_received_bytes_total", "Bytes received from clients.", |route| {
+            number(route.bytes_received_total)
+        }),
+        ("ostler_route_sent_bytes_total", "Bytes sent to clients.", |route| {
+            number(route.bytes_sent_total)
+        }),
+        ("ostler_route_over_budget_total", "Requests with too many database queries.", |route| {
+            number(route.over_budget_total)
+        }),
+    ]
+}
+
+fn costs() -> [Family; 8] {
+    [
+        ("ostler_route_thread_seconds_total", "Time its requests held rows.", |route| {
+            route.thread_s_total
+        }),
+        ("ostler_route_cpu_seconds_total", "Processor time in the application.", |route| {
+            route.cpu_s_total
+        }),
+        ("ostler_route_db_queries_total", "Database queries.", |route| {
+            number(route.costs.db_queries)
+        }),
+        ("ostler_route_db_seconds_total", "Time of database queries.", |route| {
+            route.costs.db_ms / 1_000.0
+        }),
+        ("ostler_route_outbound_calls_total", "Calls to other services.", |route| {
+            number(route.costs.outbound_calls)
+        }),
+        ("ostler_route_outbound_seconds_total", "Time of calls to other services.", |route| {
+            route.costs.outbound_ms / 1_000.0
+        }),
+        ("ostler_route_cache_hits_total", "Questions that a cache could answer.", |route| {
+            number(route.costs.cache_hits)
+        }),
+        ("ostler_route_cache_misses_total", "Questions that a cache could not answer.", |route| {
+            number(route.costs.cache_misses)
+        }),
+    ]
+}
+
+/// Returns the routes that are told of by their labels, each of which is there once.
+fn told_of(routes: &[Route]) -> BTreeMap<[&str; 2], Route> {
+    let mut told_of: BTreeMap<[&str; 2], Route> = BTreeMap::new();
+    for (position, route) in routes.iter().enumerate() {
+        if route.requests_total == 0 && route.busy == 0 {
+            continue;
+        }
+        let labels = if position < ROUTES {
+            [route.name.as_str(), route.pool.as_deref().unwrap_or_default()]
+        } else {
+            [OTHERS, ""]
+        };
+        add(told_of.entry(labels).or_default(), route);
+    }
+    told_of
+}
+
+/// Adds the totals of another route.
+fn add(sum: &mut Route, route: &Route) {
+    sum.busy += route.busy;
+    sum.requests_total += route.requests_total;
+    sum.errors_total += route.errors_total;
+    sum.shed_total += route.shed_total;
+    sum.bytes_received_total += route.bytes_received_total;
+    sum.bytes_sent_total += route.bytes_sent_total;
+    sum.over_budget_total += route.over_budget_total;
+    sum.thread_s_total += route.thread_s_total;
+    sum.cpu_s_total += route.cpu_s_total;
+    sum.costs.db_queries += route.costs.db_queries;
+    sum.costs.db_ms += route.costs.db_ms;
+    sum.costs.outbound_calls += route.costs.outbound_calls;
+    sum.costs.outbound_ms += route.costs.outbound_ms;
+    sum.costs.cache_hits += route.costs.cache_hits;
+    sum.costs.cache_misses += route.costs.cache_misses;
+    add_histogram(&mut sum.queue_wait, &route.queue_wait);
+    add_histogram(&mut sum.run, &route.run);
+}
+
+fn add_histogram(sum: &mut Histogram, other: &Histogram) {
+    if other.counts.len() != BOUNDS_MS.len() + 1 {
+        return;
+    }
+    sum.counts.resize(other.counts.len(), 0);
+    for (sum, other) in sum.counts.iter_mut().zip(&other.counts) {
+        *sum += other;
+    }
+    sum.sum_ms += other.sum_ms;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_past_the_limit_are_told_of_together_and_unused_ones_not_at_all() {
+        let route = |name: &str, requests_total| Route {
+            name: name.to_owned(),
+            pool: Some("web".to_owned()),
+            requests_total,
+            run: Histogram { counts: vec![requests_total; BOUNDS_MS.len() + 1], sum_ms: 2.0 },
+            ..Route::default()
+        };
+        let mut routes = vec![route("/a", 1), route("/unused", 0), route("/a", 2)];
+        routes.resize(ROUTES, Route::default());
+        routes.extend([route("/b", 4), route("/c", 8)]);
+        let told_of = told_of(&routes);
+        let totals: Vec<_> =
+            told_of.iter().map(|(labels, route)| (*labels, route.requests_total)).collect();
+        assert_eq!(totals, [([OTHERS, ""], 12), (["/a", "web"], 3)]);
+        assert_eq!(told_of[&[OTHERS, ""]].run.counts, vec![12; BOUNDS_MS.len() + 1]);
+        assert!((told_of[&["/a", "web"]].run.sum_ms - 4.0).abs() < 1e-9);
+    }
+}
