@@ -25,6 +25,7 @@ mod reload;
 mod replacement;
 mod retries;
 mod ring;
+mod scoreboard;
 mod serving;
 mod status;
 mod stuck;
