@@ -82,7 +82,8 @@ pub struct RowSnapshot {
     pub requests_total: u64,
     /// Time of these requests in the application, in microseconds.
     pub busy_us_total: u64,
-    /// Processor time of these requests, in microseconds, where the worker tells.
+    /// Processor time of these requests and of the one in it, in microseconds, as far as it is
+    /// known.
     pub cpu_us_total: u64,
     /// The request in the application; `None` too if it changed at every attempt to read it.
     pub request: Option<RequestSnapshot>,
@@ -293,7 +294,7 @@ impl<'a> Row<'a> {
             tid: u32::try_from(self.words.load(TID)).unwrap_or(0),
             requests_total: self.words.load(REQUESTS_TOTAL),
             busy_us_total: self.words.load(BUSY_US_TOTAL),
-            cpu_us_total: self.cpu_us_total(),
+            cpu_us_total: self.cpu_us_total(before.sequence),
             request,
         };
         Some((snapshot, whole))

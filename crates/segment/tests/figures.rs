@@ -24,6 +24,7 @@ fn a_request_shows_what_it_has_used_while_it_runs_and_when_it_has_ended() {
     assert_eq!((taken.tid, taken.started_unix_us), (7, 1_000));
     seen.note_clock(&taken, 750_000);
     assert_eq!(request(row).cpu_us, Some(250_000));
+    assert_eq!(row.snapshot().unwrap().cpu_us_total, 250_000);
     assert_eq!(row.request_cpu_us(ticket), None, "it has not ended");
 
     row.add_cpu(300_000);

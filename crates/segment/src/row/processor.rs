@@ -109,8 +109,11 @@ impl Row<'_> {
         [REQUEST, LIVE].into_iter().find_map(|word| time_of(sequence, self.words.load(word)))
     }
 
-    pub(super) fn cpu_us_total(&self) -> u64 {
-        self.words.load(TOTAL_US)
+    /// Of all requests that ended, and as far as it is known of this claim's.
+    pub(super) fn cpu_us_total(&self, sequence: u32) -> u64 {
+        let has_ended = time_of(sequence, self.words.load(REQUEST)).is_some();
+        let live = time_of(sequence, self.words.load(LIVE)).filter(|_| !has_ended);
+        self.words.load(TOTAL_US).saturating_add(live.unwrap_or(0))
     }
 
     /// Which claim it is; `None` for a state word that makes no sense.
