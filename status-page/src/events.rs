@@ -102,17 +102,14 @@ impl EventLog {
     pub fn note(&mut self, snapshot: &Snapshot) {
         let before = self.last.replace(Self::without_rows(snapshot));
         let now = snapshot.taken();
-        let is_same = before
-            .as_ref()
-            .is_some_and(|before| before.server.started == snapshot.server.started);
+        let is_same =
+            before.as_ref().is_some_and(|before| before.server.started == snapshot.server.started);
         if !is_same {
             // Whatever went on ended with the server before.
             self.conditions.clear();
             self.add(now, EventKind::Started, None, changes::started(before.as_ref(), snapshot));
         }
-        let before = before.filter(|before| {
-            is_same && now.ms_since(before.taken()) <= MAX_GAP_MS
-        });
+        let before = before.filter(|before| is_same && now.ms_since(before.taken()) <= MAX_GAP_MS);
         // Nothing is known of what was before: only what goes on can be told.
         let (before, is_known) = match before {
             Some(before) => (before, true),
@@ -154,19 +151,17 @@ impl EventLog {
     fn go_on(&mut self, now: UnixTime, observed: Vec<Observed>) {
         self.conditions.values_mut().for_each(|condition| condition.is_on = false);
         for seen in observed {
-            match self.conditions.get_mut(&seen.key) {
-                Some(condition) => condition.goes_on(&seen, now),
-                None => {
-                    let condition = Condition::begin(&seen, now);
-                    let (kind, subject) = (seen.key.0, Some(seen.subject));
-                    self.conditions.insert(seen.key, condition);
-                    self.add(now, kind, subject, seen.begins);
-                }
+            if let Some(condition) = self.conditions.get_mut(&seen.key) {
+                condition.goes_on(&seen, now);
+                continue;
             }
+            let condition = Condition::begin(&seen, now);
+            let (kind, subject) = (seen.key.0, Some(seen.subject));
+            self.conditions.insert(seen.key, condition);
+            self.add(now, kind, subject, seen.begins);
         }
-        let is_over = |condition: &Condition| {
-            !condition.is_on && QUIET_MS <= now.ms_since(condition.last_on)
-        };
+        let is_over =
+            |condition: &Condition| !condition.is_on && QUIET_MS <= now.ms_since(condition.last_on);
         let over: Vec<Key> = self
             .conditions
             .iter()

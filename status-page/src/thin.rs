@@ -83,7 +83,8 @@ struct Budget {
 impl Budget {
     fn of(snapshot: &Snapshot) -> Self {
         let rows = scoreboard::busiest(snapshot);
-        let running = || rows.iter().filter(|row| !row.thread.stuck).map(|row| row.request.running_ms);
+        let running =
+            || rows.iter().filter(|row| !row.thread.stuck).map(|row| row.request.running_ms);
         let longer_than =
             running().nth(MAX_REQUESTS - 1).unwrap_or(0).max(MIN_RUNNING_MS.saturating_sub(1));
         let longer = running().take_while(|&ms| longer_than < ms).count();

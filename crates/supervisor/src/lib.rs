@@ -20,6 +20,7 @@ mod dispositions;
 mod event;
 mod exit;
 mod handle;
+mod history;
 mod identity;
 mod limits;
 mod link;

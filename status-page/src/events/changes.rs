@@ -98,9 +98,8 @@ fn recycled(name: &str, before: &Pool, after: &Pool) -> Vec<Occurrence> {
             |other: &&Worker| (other.slot, other.generation) == (worker.slot, worker.generation);
         let stays = after.workers.iter().find(is_worker).is_some_and(|now| !now.state.is_ending());
         let exit = after.last_exit.as_ref();
-        let exited = exit.is_some_and(|exit| {
-            (exit.slot, exit.generation) == (worker.slot, worker.generation)
-        });
+        let exited = exit
+            .is_some_and(|exit| (exit.slot, exit.generation) == (worker.slot, worker.generation));
         if !stays && !exited {
             by_reason.entry(reason(worker.slot, before, after)).or_default().push(worker);
         }

@@ -54,10 +54,7 @@ fn each_change_of_a_pool_is_told_in_a_sentence() {
         &["PoolFull web Pool web is full: 30 of 30 busy, 2 waiting."],
     );
     web(|pool| pool.busy = 30, &[]);
-    web(
-        |pool| pool.queued = 100,
-        &["QueueFull web The queue of pool web is full: 100 wait."],
-    );
+    web(|pool| pool.queued = 100, &["QueueFull web The queue of pool web is full: 100 wait."]);
     web(
         |pool| pool.shed_total = ShedTotal { queue_full: 12, queue_timeout: 1, ..<_>::default() },
         &["Shed web Requests to pool web are refused: 12 queue-full, 1 queue-timeout at first."],
@@ -92,7 +89,8 @@ fn the_end_of_a_worker_is_told_with_its_reason() {
         pool.workers.remove(1);
         let (exit, stderr) = ("signal 9".to_owned(), vec!["out of memory".to_owned()]);
         let at = UnixTime::from_ms(1);
-        pool.last_exit = Some(LastExit { slot: 1, generation: 3, at, exit, stderr, ..<_>::default() });
+        pool.last_exit =
+            Some(LastExit { slot: 1, generation: 3, at, exit, stderr, ..<_>::default() });
         pool.recycles_total.insert("exit".to_owned(), 1);
     };
     web(
@@ -119,7 +117,8 @@ fn the_end_of_a_worker_is_told_with_its_reason() {
 #[test]
 fn what_comes_and_goes_is_told_once_with_how_often_it_came() {
     let mut log = EventLog::default();
-    let told = |log: &EventLog| log.events().iter().map(|event| event.text.clone()).collect::<Vec<_>>();
+    let told =
+        |log: &EventLog| log.events().iter().map(|event| event.text.clone()).collect::<Vec<_>>();
     log.note(&at(0));
     let full = |second| {
         let mut snapshot = at(second);

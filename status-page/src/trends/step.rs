@@ -67,7 +67,11 @@ impl Step {
             };
             (name.clone(), step)
         });
-        Self { number: Self::number_of(snapshot.taken()), pools: pools.collect(), ..Self::default() }
+        Self {
+            number: Self::number_of(snapshot.taken()),
+            pools: pools.collect(),
+            ..Self::default()
+        }
     }
 
     /// Adds what is known of another part of the same time.

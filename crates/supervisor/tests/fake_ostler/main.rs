@@ -107,6 +107,7 @@ async fn agree() -> Outcome {
             | ToProxy::WorkerServe { .. }
             | ToProxy::WorkerExited { .. }
             | ToProxy::Proxies { .. }
+            | ToProxy::History
             | ToProxy::LameDuck => continue,
         };
         channel.send(&answer, &[]).await?;
