@@ -10,10 +10,12 @@ mod frame;
 mod recorder;
 mod ring;
 mod scan;
+mod tape;
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -114,13 +116,14 @@ impl History {
     pub(crate) fn at(&self, moment: UnixTime) -> Result<Past, PastError> {
         let Some(ring) = &self.ring else { return Err(PastError::Gone(Gone::default())) };
         // A second is over when the next one begins.
-        let limit_ms = moment.ms - moment.ms % 1_000 + 999;
-        let (group, gone) = ring.with_index(|index| find(index, limit_ms));
+        let limit_ms = (moment.ms - moment.ms % 1_000).saturating_add(999);
+        let earliest_ms = moment.ms.saturating_sub(MAX_AGE_MS);
+        let (group, gone) = ring.with_index(|index| find(index, earliest_ms..=limit_ms));
         let group = group.ok_or(PastError::Gone(gone))?;
         let frames = ring.read_group(&group)?;
         let wanted = frames.iter().rposition(|(head, _)| head.time_ms <= limit_ms);
         let wanted = wanted.ok_or(PastError::Gone(gone))?;
-        if frames.get(wanted).is_none_or(|(head, _)| head.time_ms + MAX_AGE_MS < limit_ms) {
+        if frames.get(wanted).is_none_or(|(head, _)| head.time_ms < earliest_ms) {
             return Err(PastError::Gone(gone));
         }
         let json = json(&frames, wanted)?;
@@ -194,17 +197,19 @@ fn span(index: &Index) -> Option<(UnixTime, UnixTime)> {
 
 /// The group that a moment is in, and what is around it otherwise.
 ///
-/// The latest one that begins before it, in the order of writing: a clock that was set back makes
-/// two of some moments.
-fn find(index: &Index, limit_ms: u64) -> (Option<Group>, Gone) {
-    let group = index.groups.iter().rev().find(|group| group.from_ms <= limit_ms).copied();
-    let after = index.groups.iter().find(|group| limit_ms < group.from_ms);
+/// The latest one in the order of writing: a clock that was set back makes two of some moments.
+fn find(index: &Index, wanted_ms: RangeInclusive<u64>) -> (Option<Group>, Gone) {
+    let (earliest_ms, limit_ms) = wanted_ms.into_inner();
+    let begun = || index.groups.iter().rev().filter(|group| group.from_ms <= limit_ms);
+    let reaches = |group: &&Group| earliest_ms <= group.until_ms;
+    let before = begun().map(|group| group.until_ms.min(limit_ms)).max();
+    let after = index.groups.iter().map(|group| group.from_ms).filter(|from| limit_ms < *from);
     let gone = Gone {
         kept: span(index),
-        before: group.map(|group| UnixTime::from_ms(group.until_ms.min(limit_ms))),
-        after: after.map(|group| UnixTime::from_ms(group.from_ms)),
+        before: before.map(UnixTime::from_ms),
+        after: after.min().map(UnixTime::from_ms),
     };
-    (group, gone)
+    (begun().find(reaches).copied(), gone)
 }
 
 /// The JSON of one frame of a group.
@@ -245,3 +250,6 @@ fn add_minutes(ring: &Ring, log: &mut TrendLog, (from_ms, to_ms): (u64, u64)) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

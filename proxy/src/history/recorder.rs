@@ -9,18 +9,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use ostler_status::{EventLog, Snapshot, Step, Summary, TrendLog, UnixTime};
+use ostler_status::{EventLog, Snapshot, Step, TrendLog};
 
-use super::codec::{self, Encoder};
-use super::frame::Kind;
 use super::ring::Ring;
+use super::tape::Tape;
 use super::{HOUR_MS, add_minutes, snapshots};
 use crate::clock;
 use crate::shared::{Complaints, Shared};
 use crate::snapshot;
-
-/// Snapshots between two key frames, and so how many are lost with one: a minute.
-const GROUP: u32 = 60;
 
 /// The thread. Dropping this ends it as soon as what it writes is written; nobody waits for that.
 #[derive(Debug)]
@@ -71,10 +67,7 @@ struct Recording<'s> {
     log: EventLog,
     /// The file is ours to write.
     is_ours: bool,
-    /// The newest key frame's encoder and length, and how many deltas it has.
-    group: Option<(Encoder, usize, u32)>,
-    /// The first step that is not in the file.
-    next_step: u64,
+    tape: Tape,
     complaints: Complaints,
 }
 
@@ -84,8 +77,7 @@ impl<'s> Recording<'s> {
             shared,
             log: EventLog::default(),
             is_ours: false,
-            group: None,
-            next_step: 0,
+            tape: Tape::default(),
             complaints: Complaints::new(),
         }
     }
@@ -114,11 +106,9 @@ impl<'s> Recording<'s> {
         let snapshot = self.record();
         if let Some(ring) = &self.shared.history.ring
             && let Err(error) = self.keep(ring, snapshot)
+            && self.complaints.is_due()
         {
-            self.group = None;
-            if self.complaints.is_due() {
-                tracing::error!(%error, "history_not_written");
-            }
+            tracing::error!(%error, "history_not_written");
         }
     }
 
@@ -140,7 +130,7 @@ impl<'s> Recording<'s> {
             trends.note(snapshot);
         }
         if let Some(first) = snapshots.first() {
-            self.next_step = Step::number_of(first.taken());
+            self.tape.next_step = Step::number_of(first.taken());
         }
         if let Some(last) = snapshots.into_iter().next_back() {
             self.log = EventLog::resume(last);
@@ -163,34 +153,12 @@ impl<'s> Recording<'s> {
     }
 
     fn keep(&mut self, ring: &Ring, mut snapshot: Snapshot) -> io::Result<()> {
-        let time_ms = snapshot.taken().ms;
         snapshot.thin();
-        let json = codec::to_json(&snapshot)?;
-        if let Some((encoder, key_length, deltas)) = &mut self.group {
-            let delta = encoder.delta(&json)?;
-            // One that shares little with its key frame costs as much as the next key frame.
-            let is_worth_it = *deltas < GROUP - 1 && delta.len() <= *key_length / 2;
-            if is_worth_it && ring.takes_delta(delta.len()) {
-                *deltas += 1;
-                return ring.append(Kind::Delta, time_ms, &delta);
-            }
+        let history = &self.shared.history;
+        let steps = |from, to| history.recent().trends.steps(from, to);
+        if let Some(summary) = self.tape.write(ring, &snapshot, steps)? {
+            history.add_summary(ring, summary);
         }
-        self.keep_steps(ring, Step::number_of(snapshot.taken()), time_ms)?;
-        let (key, encoder) = Encoder::begin(&json)?;
-        ring.append(Kind::Key, time_ms, &key)?;
-        self.group = Some((encoder, key.len(), 0));
-        Ok(())
-    }
-
-    /// Writes the steps that have ended since they were written last.
-    fn keep_steps(&mut self, ring: &Ring, current: u64, time_ms: u64) -> io::Result<()> {
-        let steps = self.shared.history.recent().trends.steps(self.next_step, current);
-        if !steps.is_empty() {
-            ring.append(Kind::Minute, time_ms, &codec::minute(&steps)?)?;
-            let summary = Summary::of(UnixTime::from_ms(time_ms), &steps);
-            self.shared.history.add_summary(ring, summary);
-        }
-        self.next_step = current;
         Ok(())
     }
 }
