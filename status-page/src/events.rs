@@ -102,8 +102,9 @@ impl EventLog {
     pub fn note(&mut self, snapshot: &Snapshot) {
         let before = self.last.replace(Self::without_rows(snapshot));
         let now = snapshot.taken();
-        let is_same =
-            before.as_ref().is_some_and(|before| before.server.started == snapshot.server.started);
+        // The history keeps whole seconds of a moment.
+        let which = |snapshot: &Snapshot| (snapshot.server.started.ms / 1_000, snapshot.server.pid);
+        let is_same = before.as_ref().is_some_and(|before| which(before) == which(snapshot));
         if !is_same {
             // Whatever went on ended with the server before.
             self.conditions.clear();

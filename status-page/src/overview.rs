@@ -149,7 +149,7 @@ mod tests {
         let until = at(12 * 86_400 - 60);
         let long = Overview::new((at(0), until), days.iter());
         assert_eq!((long.step_s, long.busy.len()), (1_500, 692));
-        assert_eq!((long.busy[0], long.requests[1]), (Some(24), Some(50)));
+        assert_eq!((long.busy[0], long.requests[1]), (Some(14), Some(50)));
         assert_eq!(Overview::new((at(9), at(9)), [].iter()).busy, [None]);
     }
 
