@@ -13,7 +13,7 @@ use crate::binary::{Ended, example, new_mark, run};
 const BASE: &str = r#"
     server = { threads = 2, runtime-dir = "${STACK_DIR}/run", drain-timeout = "10s" }
     listener = [{ name = "public", address = "127.0.0.1:0" }]
-    status.address = "127.0.0.1:0"
+    status = { address = "127.0.0.1:0", history-size = "2MiB" }
     log.access.path = "${STACK_DIR}/access.log"
     log.error = { path = "-", level = "debug" }
 "#;

@@ -29,6 +29,7 @@ use self::apply::{Applied, ListenerSockets};
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::event_loop::EventLoop;
+use crate::history::{History, Recorder};
 use crate::ledger::{self, HeldRows, LedgerError};
 use crate::live::{BuildError, ConfigRead, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
@@ -121,6 +122,7 @@ struct Process {
     supervisor: Supervisor,
     counters: Option<CounterPage>,
     access_log: Option<OwnedFd>,
+    history: Option<OwnedFd>,
     known: Known,
     proxies: Arc<Proxies>,
     sockets: ListenerSockets,
@@ -135,6 +137,8 @@ struct Running {
     loops: Vec<EventLoop>,
     /// Serves the status listeners, so that operators are served when clients are not.
     status_loop: EventLoop,
+    /// `None` once another proxy process records.
+    recorder: Option<Recorder>,
     applied: Applied,
 }
 
@@ -160,6 +164,7 @@ impl Process {
             supervisor: Supervisor { pid: supervisor_pid, started, incarnation },
             counters: Some(counters),
             access_log: None,
+            history: None,
             known: Known::default(),
             proxies: Arc::new(Proxies::new(incarnation)),
             sockets: ListenerSockets::default(),
@@ -176,6 +181,7 @@ impl Process {
         match message {
             ToProxy::Hello { .. } => return Err(ProcessError::NoHello),
             ToProxy::AccessLog => self.set_access_log(only(descriptors)?),
+            ToProxy::History => self.history = Some(only(descriptors)?),
             ToProxy::Pool { name } => {
                 let counters = CounterPage::map(only(descriptors)?.as_fd())?;
                 let (unfit, proxies) = (Arc::clone(&self.unfit), Arc::clone(&self.proxies));
@@ -342,6 +348,7 @@ impl Process {
             complaints: Complaints::new(),
             supervisor: self.supervisor,
             config_error: ArcSwap::default(),
+            history: History::new(self.history.take()),
             is_replaced: AtomicBool::new(false),
         });
         let start = |number: usize, name: String| {
@@ -350,8 +357,9 @@ impl Process {
         let loops = (0..server.threads).map(|number| start(number, format!("loop-{number}")));
         let loops = loops.collect::<Result<Vec<_>, _>>()?;
         let status_loop = start(server.threads, "status".to_owned())?;
-        let applied = Applied::default();
-        self.running = Some(Running { shared, loops, status_loop, applied });
+        let recorder = Recorder::start(Arc::clone(&shared)).map_err(ProcessError::Start)?;
+        let (recorder, applied) = (Some(recorder), Applied::default());
+        self.running = Some(Running { shared, loops, status_loop, recorder, applied });
         Ok(live)
     }
 
@@ -397,8 +405,10 @@ impl Process {
     /// Closes the listeners; connections close after their next answer.
     fn drain(&mut self) {
         self.is_draining = true;
-        if let Some(running) = &self.running {
-            running.shared.is_replaced.store(self.proxies.has_successor(), Ordering::Relaxed);
+        if let Some(running) = &mut self.running {
+            let is_replaced = self.proxies.has_successor();
+            running.shared.is_replaced.store(is_replaced, Ordering::Relaxed);
+            drop(running.recorder.take_if(|_| is_replaced));
             running.applied.close_clients();
             running.shared.phase.send_replace(Phase::Draining);
         }

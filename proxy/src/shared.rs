@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::connection::Connection;
+use crate::history::History;
 use crate::ledger::Ledger;
 use crate::live::LiveConfig;
 use crate::places::Places;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) supervisor: Supervisor,
     /// Why the last reload failed.
     pub(crate) config_error: ArcSwap<Option<String>>,
+    /// The past, and what happened lately.
+    pub(crate) history: History,
     /// While it drains: another proxy process serves in its place.
     pub(crate) is_replaced: AtomicBool,
 }

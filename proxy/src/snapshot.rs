@@ -54,7 +54,7 @@ pub(crate) fn take(shared: &Shared, live: &LiveConfig, host: &str) -> status::Sn
         cpu_children_user_s: sum(|figures| figures.user_s),
         cpu_children_system_s: sum(|figures| figures.system_s),
     };
-    status::Snapshot {
+    let mut snapshot = status::Snapshot {
         server: server(shared, live, &own),
         connections: connections(shared, live),
         requests: requests(shared),
@@ -63,7 +63,9 @@ pub(crate) fn take(shared: &Shared, live: &LiveConfig, host: &str) -> status::Sn
         machine,
         pools,
         ..status::Snapshot::default()
-    }
+    };
+    shared.history.fill(&mut snapshot);
+    snapshot
 }
 
 fn server(shared: &Shared, live: &LiveConfig, own: &Figures) -> status::Server {

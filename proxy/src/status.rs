@@ -1,10 +1,12 @@
 //! The status listener's pages: who may see them, and which is asked for.
 
+mod past;
+
 use std::time::Duration;
 
 use ostler_policy::forwarded::{self, Peer};
 use ostler_policy::http::head::RequestHead;
-use ostler_status::HtmlOptions;
+use ostler_status::{HtmlOptions, UnixTime};
 use ostler_supervisor::message::ListenerRole;
 
 use crate::connection::{Client, Ending};
@@ -78,8 +80,23 @@ pub(crate) async fn answer(
         return Err(RequestError::Method("GET, HEAD".to_owned()));
     }
     let before = processor_time();
-    let snapshot = snapshot::take(client.shared, request.live, request.host);
     let options = Options::of(request);
+    let history = &client.shared.history;
+    let (snapshot, trends) = match options.past.as_ref().filter(|_| page == Page::Status) {
+        None => {
+            let snapshot = snapshot::take(client.shared, request.live, request.host);
+            let trends = options.is_html().then(|| history.trends(snapshot.taken()));
+            (snapshot, trends)
+        }
+        Some(Asked::Overview) => return past::overview(client, request, entry).await,
+        Some(Asked::Moment(at)) => match past::find(history, at, &options) {
+            Ok((mut snapshot, trends)) => {
+                request.host.clone_into(&mut snapshot.machine.server_name);
+                (snapshot, trends)
+            }
+            Err(refusal) => return past::refuse(client, request, entry, &refusal).await,
+        },
+    };
     let (media_type, body) = if page == Page::Metrics {
         ("text/plain; version=0.0.4; charset=utf-8", ostler_status::prometheus(&snapshot))
     } else if options.is_auto {
@@ -89,7 +106,7 @@ pub(crate) async fn answer(
     } else if options.is_json {
         ("application/json", ostler_status::json(&snapshot))
     } else {
-        ("text/html; charset=utf-8", ostler_status::html(&snapshot, None, &options.html))
+        ("text/html; charset=utf-8", ostler_status::html(&snapshot, trends.as_ref(), &options.html))
     };
     let cost = cost_field(processor_time().saturating_sub(before));
     let refresh = options.html.refresh.map(|seconds| seconds.to_string());
@@ -117,12 +134,21 @@ fn cost_field(cost: Duration) -> String {
     format!("cpu;desc=\"processor time of this page\";dur={:.3}", cost.as_secs_f64() * 1_000.0)
 }
 
+/// What is asked of the past.
+enum Asked {
+    /// What is kept of it.
+    Overview,
+    /// The state at a moment, as it was written.
+    Moment(String),
+}
+
 /// What the query of the status page asks for.
 struct Options {
     is_auto: bool,
     is_json: bool,
     /// One screen for a terminal: what `ostler status` prints.
     is_text: bool,
+    past: Option<Asked>,
     html: HtmlOptions,
 }
 
@@ -133,20 +159,31 @@ impl Options {
         let mut words = query.split(['?', '&', ';']);
         let accepts = request.head.value("accept").unwrap_or_default();
         let is_json = memchr::memmem::find(accepts, b"application/json").is_some();
-        let html = HtmlOptions::default();
-        let mut options = Self { is_auto: false, is_json, is_text: false, html };
+        let (past, html) = (None, HtmlOptions::default());
+        let mut options = Self { is_auto: false, is_json, is_text: false, past, html };
         words.by_ref().for_each(|word| {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             match name {
                 "auto" => options.is_auto = true,
                 "json" => options.is_json = true,
                 "text" => options.is_text = true,
+                "history" => options.past = Some(Asked::Overview),
+                "at" => {
+                    let at = past::decoded(value);
+                    options.html.at = UnixTime::asked(&at);
+                    options.past = Some(Asked::Moment(at));
+                }
                 "notable" => options.html.notable = true,
                 "refresh" => options.html.refresh = Some(refresh_s(value)),
                 _ => {}
             }
         });
         options
+    }
+
+    /// Whether the page itself is asked for.
+    fn is_html(&self) -> bool {
+        !(self.is_auto || self.is_json || self.is_text)
     }
 }
 

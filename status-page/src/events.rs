@@ -102,8 +102,9 @@ impl EventLog {
     pub fn note(&mut self, snapshot: &Snapshot) {
         let before = self.last.replace(Self::without_rows(snapshot));
         let now = snapshot.taken();
-        let is_same =
-            before.as_ref().is_some_and(|before| before.server.started == snapshot.server.started);
+        // The history keeps whole seconds of a moment.
+        let which = |snapshot: &Snapshot| (snapshot.server.started.ms / 1_000, snapshot.server.pid);
+        let is_same = before.as_ref().is_some_and(|before| which(before) == which(snapshot));
         if !is_same {
             // Whatever went on ended with the server before.
             self.conditions.clear();
@@ -151,15 +152,14 @@ impl EventLog {
     fn go_on(&mut self, now: UnixTime, observed: Vec<Observed>) {
         self.conditions.values_mut().for_each(|condition| condition.is_on = false);
         for seen in observed {
-            match self.conditions.get_mut(&seen.key) {
-                Some(condition) => condition.goes_on(&seen, now),
-                None => {
-                    let condition = Condition::begin(&seen, now);
-                    let (kind, subject) = (seen.key.0, Some(seen.subject));
-                    self.conditions.insert(seen.key, condition);
-                    self.add(now, kind, subject, seen.begins);
-                }
+            if let Some(condition) = self.conditions.get_mut(&seen.key) {
+                condition.goes_on(&seen, now);
+                continue;
             }
+            let condition = Condition::begin(&seen, now);
+            let (kind, subject) = (seen.key.0, Some(seen.subject));
+            self.conditions.insert(seen.key, condition);
+            self.add(now, kind, subject, seen.begins);
         }
         let is_over =
             |condition: &Condition| !condition.is_on && QUIET_MS <= now.ms_since(condition.last_on);

@@ -11,6 +11,7 @@ mod html;
 mod json;
 mod metrics;
 mod moment;
+mod overview;
 mod scoreboard;
 mod snapshot;
 mod text;
@@ -25,6 +26,7 @@ pub use html::{CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html};
 pub use json::json;
 pub use metrics::prometheus;
 pub use moment::UnixTime;
+pub use overview::{Overview, Summary, overview_json};
 pub use snapshot::{
     BOUNDS_MS, Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind,
     HeldRequest, Histogram, History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget,

@@ -67,6 +67,27 @@ impl Serialize for UnixTime {
     }
 }
 
+impl UnixTime {
+    /// Reads a moment as people and programs ask for one: RFC 3339, also without its zone, which
+    /// is UTC then, or without its seconds; or seconds since 1970. `None`: neither.
+    pub fn asked(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(seconds) = text.parse::<u64>() {
+            return seconds.checked_mul(1_000).map(Self::from_ms);
+        }
+        // A plus that a query does not escape is a space.
+        let zoned = match text.rsplit_once(' ') {
+            Some((moment, zone)) if moment.contains(['T', 't', ' ']) => format!("{moment}+{zone}"),
+            _ => text.to_owned(),
+        };
+        zoned.parse().ok().or_else(|| {
+            let civil: jiff::civil::DateTime = text.parse().ok()?;
+            let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            u64::try_from(zoned.timestamp().as_millisecond()).ok().map(Self::from_ms)
+        })
+    }
+}
+
 impl std::str::FromStr for UnixTime {
     type Err = jiff::Error;
 
@@ -96,6 +117,31 @@ mod tests {
         assert_eq!(moment.plus_seconds(61.5).clock(), "00:01:02");
         assert_eq!(UnixTime::from_ms(u64::MAX).to_string(), "9999-12-30T22:00:00Z");
         assert_eq!(UnixTime::default().plus_seconds(f64::NAN), UnixTime::default());
+    }
+
+    #[test]
+    fn a_moment_is_asked_for_in_many_forms() {
+        let at = |ms: u64| Some(UnixTime::from_ms(1_767_225_600_000 + ms));
+        for (text, expected) in [
+            ("2026-01-01T00:00:07Z", at(7_000)),
+            ("2026-01-01T00:00:07.250Z", at(7_250)),
+            ("2026-01-01T01:00:07+01:00", at(7_000)),
+            ("2026-01-01T01:00:07 01:00", at(7_000)),
+            ("2025-12-31T23:00:07-01:00", at(7_000)),
+            ("2026-01-01T00:00:07", at(7_000)),
+            ("2026-01-01T00:00", at(0)),
+            ("2026-01-01 00:00:07", at(7_000)),
+            (" 1767225607 ", at(7_000)),
+            ("0", Some(UnixTime::default())),
+            ("99999999999999999999", None),
+            ("18446744073709551615", None),
+            ("1969-12-31T00:00", None),
+            ("yesterday", None),
+            ("", None),
+            ("12:00", None),
+        ] {
+            assert_eq!(UnixTime::asked(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! that nobody reads are noise that does not compress. What is left out has its default.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use crate::scoreboard;
 use crate::snapshot::{Histogram, Percentiles, Pool, Snapshot, Thread, Worker};
@@ -35,7 +36,7 @@ impl Snapshot {
         scoreboard::keep_listed(self);
         let mut budget = Budget::of(self);
         self.server.history = None;
-        self.server.uptime_s = rounded(self.server.uptime_s, 1_000.0);
+        self.thin_start();
         let proxy = &mut self.server.proxy;
         proxy.cpu_s = proxy.cpu_s.map(hundredths);
         proxy.rss_bytes = proxy.rss_bytes.map(in_steps);
@@ -67,6 +68,15 @@ impl Snapshot {
                 *number = rounded(*number, 1_000.0);
             }
         }
+    }
+
+    /// A moment is kept in whole seconds; the rest of the start goes to the time since.
+    fn thin_start(&mut self) {
+        let server = &mut self.server;
+        let rest_ms = server.started.ms % 1_000;
+        server.started.ms -= rest_ms;
+        let rest_s = Duration::from_millis(rest_ms).as_secs_f64();
+        server.uptime_s = rounded(server.uptime_s + rest_s, 1_000.0);
     }
 }
 
@@ -156,6 +166,7 @@ fn in_steps(bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moment::UnixTime;
     use crate::snapshot::{Request, ThreadState};
 
     #[test]
@@ -205,10 +216,12 @@ mod tests {
     fn what_is_kept_is_kept_again_the_same() {
         let mut snapshot = Snapshot::default();
         snapshot.server.uptime_s = 1.234_567;
+        snapshot.server.started = UnixTime::from_ms(7_900);
         let percentiles = Percentiles { p50: 0.123_4, p99: 99.999, max: 1_234.5 };
         snapshot.pools.insert("web".into(), Pool { run_ms: percentiles, ..Pool::default() });
         snapshot.machine.load = Some([0.239_999_994_635_581_97, 1.0, f64::NAN]);
         snapshot.thin();
+        assert_eq!(snapshot.taken(), UnixTime::from_ms(9_134), "no time is lost");
         assert_eq!(snapshot.machine.load.map(|load| load[0]), Some(0.24));
         snapshot.machine.load = None;
         let mut again = snapshot.clone();

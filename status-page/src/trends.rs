@@ -2,7 +2,7 @@
 
 mod step;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::moment::UnixTime;
 use crate::snapshot::Snapshot;
@@ -102,15 +102,12 @@ impl TrendLog {
                 *point = Some(step);
             }
         }
-        let names: BTreeMap<&String, ()> = points
-            .iter()
-            .flatten()
-            .flat_map(|step| step.pools.keys().map(|name| (name, ())))
-            .collect();
+        let names: BTreeSet<&String> =
+            points.iter().flatten().flat_map(|step| step.pools.keys()).collect();
         let line = |value: &dyn Fn(&Step) -> Option<f64>| {
             points.iter().map(|point| point.and_then(value)).collect::<Vec<Option<f64>>>()
         };
-        let pools = names.into_keys().map(|name| {
+        let pools = names.into_iter().map(|name| {
             let of = |value: fn(&Step, &PoolStep) -> Option<f64>| {
                 line(&|step| step.pools.get(name).and_then(|pool| value(step, pool)))
             };

@@ -21,6 +21,7 @@ mod event;
 mod exit;
 mod figures;
 mod handle;
+mod history;
 mod identity;
 mod limits;
 mod link;

@@ -1,6 +1,7 @@
 //! What is needed to start processes and to reach them. Decides nothing.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::process::Pid;
@@ -32,6 +33,8 @@ pub(crate) struct Machinery {
     pub(crate) generations: Generations,
     pub(crate) orphans: Orphans,
     pub(crate) post_mortems: PostMortems,
+    /// Where the history is kept.
+    pub(crate) history: Option<OwnedFd>,
     /// Event loops of a proxy process: `server.threads`.
     pub(crate) event_loops: usize,
 }

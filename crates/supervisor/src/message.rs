@@ -141,6 +141,9 @@ pub enum ToProxy {
         /// What it is for.
         role: ListenerRole,
     },
+    /// Where the history is kept, before the first `Config`. Without it, nothing is kept.
+    /// Descriptor: the file, to be read and written; it has its size.
+    History,
     /// A configuration to apply: accept on the listeners it names, close the others. Descriptors:
     /// a memory file with the whole configuration as TOML, and one with the text for operators,
     /// in which each value has its source and secrets are masked. Answered by `ConfigApplied` or

@@ -77,6 +77,7 @@ impl Supervisor {
         machinery.proxy.tell(hello, vec![machinery.pages.server()?]);
         machinery.proxy.tell_living();
         self.tell_access_log()?;
+        self.tell_history()?;
         let listeners: Vec<_> = self.live.listeners.iter().cloned().collect();
         listeners.iter().try_for_each(|listener| self.tell_listener(listener))?;
         // The workers before the configuration: when it accepts, it has somebody to send to.

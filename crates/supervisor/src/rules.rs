@@ -35,12 +35,15 @@ pub(crate) fn users_without_effect(config: &Config) -> Vec<String> {
 
 /// Refuses what a running supervisor cannot change.
 pub(crate) fn check_restart(old: &Config, new: &Config) -> Result<(), String> {
+    let (old_status, new_status) = (&old.status, &new.status);
     let (old, new) = (&old.server, &new.server);
     let changed: Vec<&str> = [
         ("server.threads", old.threads != new.threads),
         ("server.runtime-dir", old.runtime_dir != new.runtime_dir),
         ("server.control-socket", old.control_socket != new.control_socket),
         ("server.user", old.user != new.user),
+        ("status.history-size", old_status.history_size != new_status.history_size),
+        ("status.history-file", old_status.history_file != new_status.history_file),
     ]
     .into_iter()
     .filter_map(|(key, is_changed)| is_changed.then_some(key))

@@ -26,7 +26,7 @@ use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
 use crate::signals::Signals;
 use crate::supervisor::{Inputs, Live, Supervisor, now};
 use crate::tasks::Tasks;
-use crate::{log, rules, spawn};
+use crate::{history, log, rules, spawn};
 
 /// Mode of the control socket: who may use it may end everything.
 const CONTROL_MODE: u32 = 0o600;
@@ -108,6 +108,7 @@ impl Supervisor {
         runtime_dir.prepare_spool(proxy_identity.as_ref())?;
         follow_logs(config)?;
         let access_log = open_access_log(config)?;
+        let history = history::open(&config.status).map_err(StartError::Refused)?;
         let status_socket = runtime_dir.status_socket();
         let listeners = Listeners::bind(config, &status_socket, &Listeners::default())?;
         let control = listen_control(&config.server.control_socket)?;
@@ -125,6 +126,7 @@ impl Supervisor {
             generations: Generations::default(),
             orphans,
             post_mortems: PostMortems::default(),
+            history,
             event_loops: config.server.threads,
         };
         let inputs =

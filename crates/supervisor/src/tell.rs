@@ -20,6 +20,15 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Where the history is kept.
+    pub(crate) fn tell_history(&mut self) -> io::Result<()> {
+        if let Some(file) = &self.machinery.history {
+            let file = file.try_clone()?;
+            self.machinery.proxy.tell(ToProxy::History, vec![file]);
+        }
+        Ok(())
+    }
+
     /// The counters of an origin's servers.
     fn tell_origin(&mut self, name: &str, origin: &OriginConfig) -> Result<(), StartError> {
         let OriginKind::Servers { servers, .. } = &origin.kind else { return Ok(()) };

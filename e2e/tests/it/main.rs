@@ -12,6 +12,7 @@ mod cases;
 mod commands;
 mod faults;
 mod gunicorn;
+mod history;
 mod identity;
 mod keepalive;
 mod life;

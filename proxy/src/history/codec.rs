@@ -40,6 +40,20 @@ impl Encoder {
     }
 }
 
+/// What deltas of one key frame are read with.
+pub(super) struct Decoder(Decompressor<'static>);
+
+impl Decoder {
+    pub(super) fn new(key_json: &[u8]) -> io::Result<Self> {
+        Ok(Self(Decompressor::with_dictionary(key_json)?))
+    }
+
+    /// Returns the JSON of a delta.
+    pub(super) fn json(&mut self, payload: &[u8]) -> io::Result<Vec<u8>> {
+        self.0.decompress(payload, capacity(payload)?)
+    }
+}
+
 /// Returns the JSON of a key frame.
 pub(super) fn key_json(payload: &[u8]) -> io::Result<Vec<u8>> {
     zstd::bulk::decompress(payload, capacity(payload)?)
@@ -47,7 +61,7 @@ pub(super) fn key_json(payload: &[u8]) -> io::Result<Vec<u8>> {
 
 /// Returns the JSON of a delta.
 pub(super) fn delta_json(payload: &[u8], key_json: &[u8]) -> io::Result<Vec<u8>> {
-    Decompressor::with_dictionary(key_json)?.decompress(payload, capacity(payload)?)
+    Decoder::new(key_json)?.json(payload)
 }
 
 /// Returns the JSON of a snapshot.

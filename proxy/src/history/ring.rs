@@ -81,15 +81,13 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Takes over a file of this size, and finds what is in it.
-    pub(super) fn open(file: File) -> io::Result<Self> {
+    /// Takes over a file of this size. Nothing is known of what is in it until `scan`.
+    pub(super) fn new(file: File) -> io::Result<Self> {
         let size = file.metadata()?.len();
         if size < AREA + 2 * (MAX_PAYLOAD as u64) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is too small"));
         }
-        let ring = Self { file, size, index: Mutex::default() };
-        ring.scan()?;
-        Ok(ring)
+        Ok(Self { file, size, index: Mutex::default() })
     }
 
     /// Bytes of the file.
@@ -148,9 +146,9 @@ impl Ring {
         head
     }
 
-    /// Returns a copy of what is where.
-    pub(super) fn index_now(&self) -> Index {
-        self.index().clone()
+    /// Looks at what is where.
+    pub(super) fn with_index<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        look(&self.index())
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -163,34 +161,32 @@ impl Ring {
         index.is_open && index.next + frame::HEAD as u64 + length as u64 <= self.size
     }
 
-    /// Writes a frame behind the newest one.
+    /// Writes a frame behind the newest one. One thread does.
     pub(super) fn append(&self, kind: Kind, time_ms: u64, payload: &[u8]) -> io::Result<()> {
-        let mut index = self.index();
-        let mut head = Head { kind, sequence: index.sequence, time_ms, length: payload.len() };
+        let (mut place, sequence) = {
+            let index = self.index();
+            (index.next..index.next, index.sequence)
+        };
+        let head = Head { kind, sequence, time_ms, length: payload.len() };
         let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the frame is too long");
-        let room = self.size.saturating_sub(index.next);
+        let bytes = head.frame(payload).ok_or_else(too_long)?;
+        let room = self.size.saturating_sub(place.start);
         if room < head.size() {
             // What is left of the last round must not be taken for a part of this one.
-            if let Some(mark) = wrap_mark(head, room) {
-                let rest = index.next..self.size;
-                index.forget(rest);
-                self.file.write_all_at(&mark, index.next)?;
-            }
-            (index.next, index.is_open) = (AREA, false);
+            let mark = wrap_mark(head, room).unwrap_or_default();
+            self.replace(place.start..self.size, &mark)?;
+            place.start = AREA;
         }
-        head.sequence = index.sequence;
-        let bytes = head.frame(payload).ok_or_else(too_long)?;
-        let place = index.next..index.next + head.size();
-        // First out of the index, so that nobody looks for it while it is overwritten.
-        index.forget(place.clone());
-        let written = self.file.write_all_at(&bytes, place.start);
-        if written.is_err() {
-            // What is there is unknown, and the next try goes to the same place.
-            index.is_open = false;
-            return written;
-        }
-        index.note(head, place);
+        place.end = place.start + head.size();
+        self.replace(place.clone(), &bytes)?;
+        self.index().note(head, place);
         Ok(())
+    }
+
+    /// Writes over what is there. Nobody looks for that any more, and nobody waits for the disk.
+    fn replace(&self, place: Range<u64>, bytes: &[u8]) -> io::Result<()> {
+        self.index().forget(&place);
+        self.file.write_all_at(bytes, place.start)
     }
 
     /// Reads the frames of a group, the key frame first. None of it: it was overwritten.
@@ -270,7 +266,7 @@ impl Index {
     }
 
     /// Forgets what lies here, because something else will.
-    fn forget(&mut self, place: Range<u64>) {
+    fn forget(&mut self, place: &Range<u64>) {
         let overlaps = |offset: u64, end: u64| offset < place.end && place.start < end;
         while self.groups.front().is_some_and(|group| overlaps(group.offset, group.end)) {
             self.groups.pop_front();

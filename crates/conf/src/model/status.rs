@@ -33,11 +33,13 @@ config_table! {
         /// with a handful of lists needs, well below the twenty that bring a database down.
         pub query_budget: u32 = default(10) in 0..=1_000_000,
         /// What is kept of the past, second by second, for `?at=`: some days at the default.
-        /// "0B": nothing. What does not fit any more is overwritten, the oldest first.
+        /// "0B": nothing; else at least "2MiB". What does not fit any more is overwritten, the oldest
+        /// first. Another size takes a restart, and begins the file anew.
         pub history_size: ByteSize = default("64MiB") in ByteSize(0)..=ByteSize::gib(16),
         /// The file it is kept in, mode 0600. It is made where it is missing, in a folder that has
         /// to exist unless it is the default one, and belongs to one supervisor at a time. The
-        /// default beside another `runtime-dir` than `/run/ostler` is as lasting as that.
+        /// default beside another `runtime-dir` than `/run/ostler` is as lasting as that. Another
+        /// file takes a restart.
         pub history_file: PathBuf = computed(
             "/var/lib/ostler/history, or RUNTIME-DIR/history",
             history_file(&decoder.known.runtime_dir)
@@ -53,7 +55,14 @@ fn history_file(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("history")
 }
 
+/// The history's longest frame must fit into the file twice.
+const MIN_HISTORY: ByteSize = ByteSize::mib(2);
+
 fn check(status: StatusConfig, table: &TableNode, decoder: &mut Decoder<'_>) -> StatusConfig {
+    if status.history_size != ByteSize(0) && status.history_size < MIN_HISTORY {
+        let message = "`history-size`: at least \"2MiB\", or \"0B\" for no history";
+        decoder.problem(table.place("history-size"), message.to_owned());
+    }
     let paths = [
         ("path", &status.path),
         ("info-path", &status.info_path),

@@ -108,6 +108,7 @@ async fn agree() -> Outcome {
             | ToProxy::WorkerServe { .. }
             | ToProxy::WorkerExited { .. }
             | ToProxy::Proxies { .. }
+            | ToProxy::History
             | ToProxy::LameDuck => continue,
         };
         channel.send(&answer, &[]).await?;
