@@ -78,6 +78,7 @@ fn server(shared: &Shared, live: &LiveConfig, own: &Figures) -> status::Server {
             fds: own.fds,
             fds_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
             spool_bytes: live.spool.used_bytes(),
+            spool_max_bytes: live.config.spool.max_size.0,
         },
         ..status::Server::default()
     }
