@@ -34,7 +34,7 @@ pub const DEFAULT_REFRESH_S: u32 = 5;
 /// Value of `content-security-policy` for the page: its own style and script, a form that asks
 /// it for another moment, and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-pjiYnUHNGa1rxf8qGoXBQfs/njY/fj8gbUNu0ro6mkM='; \
+    style-src 'sha256-/xT4midSm6QXardnGnhnaLHGlQe2iKaL3zIsiI5uo7M='; \
     script-src 'sha256-6S2P/IbCHrPqjJos+2aBCTMOqZydh2gEN+xh8jaMHEU='; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -95,8 +95,14 @@ pub fn html(snapshot: &Snapshot, trends: Option<&Trends>, options: &HtmlOptions)
     page.raw("this is what it said last.</p>\n");
     overview::write_banner(&mut page, &view);
     page.raw("<main id=\"main\">\n");
-    past::write(&mut page, &view);
+    // The past is told before anything else; the way there comes behind what is so now.
+    if options.at.is_some() {
+        past::write(&mut page, &view);
+    }
     findings::write(&mut page, &verdicts);
+    if options.at.is_none() {
+        past::write(&mut page, &view);
+    }
     overview::write_tiles(&mut page, &view);
     pools::write(&mut page, &view);
     busy::write(&mut page, &view);

@@ -5,7 +5,7 @@ use crate::verdict::{Severity, Verdict};
 use super::markup::Markup;
 
 /// Findings that are always to be seen; the others unfold.
-const FIRST: usize = 6;
+const FIRST: usize = 8;
 
 /// Writes the findings, and what a screen reader is to say when they become others.
 pub(super) fn write(page: &mut Markup, verdicts: &[Verdict]) {
@@ -42,9 +42,27 @@ fn write_list(page: &mut Markup, verdicts: &[Verdict]) {
             Some(part) => page.put("<a href=\"#", part, "\">").text(&verdict.lead).raw("</a>"),
             None => page.put("<b>", &verdict.lead, "</b>"),
         };
-        page.text(&verdict.rest).raw("</p></li>\n");
+        write_rest(page, &verdict.rest);
+        page.raw("</p></li>\n");
     }
     page.raw("</ul>\n");
+}
+
+/// Writes a text in which grave accents enclose what an operator may type.
+fn write_rest(page: &mut Markup, rest: &str) {
+    let pieces: Vec<&str> = rest.split('`').collect();
+    // An odd one is no more than text: it came from somebody else.
+    if pieces.len().is_multiple_of(2) {
+        page.text(rest);
+        return;
+    }
+    for (index, piece) in pieces.into_iter().enumerate() {
+        if index.is_multiple_of(2) {
+            page.text(piece);
+        } else {
+            page.put("<code>", piece, "</code>");
+        }
+    }
 }
 
 fn mark(severity: Severity) -> &'static str {
