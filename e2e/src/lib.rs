@@ -8,6 +8,7 @@
 #![expect(clippy::missing_panics_doc, reason = "nearly everything here panics when a test fails")]
 
 mod binary;
+pub mod browser;
 pub mod case;
 pub mod client;
 pub mod load;
@@ -22,6 +23,7 @@ pub mod stack;
 
 use std::time::Duration;
 
+pub use browser::Driver;
 pub use client::{Client, Response};
 pub use load::{Load, Tally};
 pub use oha::Oha;

@@ -87,6 +87,7 @@ fn server(shared: &Shared, live: &LiveConfig, own: &Figures) -> status::Server {
             fds: own.fds,
             fds_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
             spool_bytes: live.spool.used_bytes(),
+            spool_max_bytes: live.config.spool.max_size.0,
         },
         query_budget: u64::from(live.config.status.query_budget),
         ..status::Server::default()

@@ -1,12 +1,21 @@
 //! The status page: one document without external resources that keeps itself fresh.
 //!
-//! With scripts it fetches itself and swaps its content in place; without, it is loaded anew.
-//! Style and script are the same in every page, so that their hashes can stand in the policy.
+//! With scripts it fetches itself and changes in place what is different; without, it is loaded
+//! anew. Style and script are the same in every page, so that their hashes can stand in the policy.
 
 mod busy;
+mod cells;
+mod changes;
+mod exits;
+mod findings;
 mod markup;
+mod origins;
 mod overview;
+mod past;
 mod pools;
+mod routes;
+mod sparkline;
+mod traffic;
 
 use crate::moment::UnixTime;
 use crate::snapshot::Snapshot;
@@ -22,11 +31,12 @@ const SCRIPT: &str = include_str!("html/refresh.js");
 /// Often enough to follow what happens, and one small request each.
 pub const DEFAULT_REFRESH_S: u32 = 5;
 
-/// Value of `content-security-policy` for the page: its own style and script, and nothing else.
+/// Value of `content-security-policy` for the page: its own style and script, a form that asks
+/// it for another moment, and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-DYh3g7B70NPcPI8d2baK7h7S6UAaXDQfsJze3R2/vHo='; \
-    script-src 'sha256-N4olC2F3Ko/Y2+V3g00NhGUoEyOMQUBjJOmwzL1Mc5k='; \
-    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    style-src 'sha256-/xT4midSm6QXardnGnhnaLHGlQe2iKaL3zIsiI5uo7M='; \
+    script-src 'sha256-6S2P/IbCHrPqjJos+2aBCTMOqZydh2gEN+xh8jaMHEU='; \
+    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// How the page is to be shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,42 +49,79 @@ pub struct HtmlOptions {
     pub at: Option<UnixTime>,
 }
 
+/// What is shown, and how.
+#[derive(Clone, Copy, Debug)]
+struct View<'a> {
+    snapshot: &'a Snapshot,
+    trends: Option<&'a Trends>,
+    options: &'a HtmlOptions,
+}
+
+impl View<'_> {
+    fn refresh_s(&self) -> u32 {
+        self.options.refresh.unwrap_or(DEFAULT_REFRESH_S).max(1)
+    }
+
+    /// Milliseconds from a moment to that of the snapshot.
+    fn age_ms(&self, moment: UnixTime) -> u64 {
+        self.snapshot.taken().ms_since(moment)
+    }
+}
+
 /// Returns the page. `trends` are those of the hour before the snapshot.
 ///
 /// # Panics
 ///
 /// Never: writing to a `String` cannot fail.
-pub fn html(snapshot: &Snapshot, _trends: Option<&Trends>, options: &HtmlOptions) -> String {
-    let refresh = options.refresh.unwrap_or(DEFAULT_REFRESH_S).max(1);
+pub fn html(snapshot: &Snapshot, trends: Option<&Trends>, options: &HtmlOptions) -> String {
+    let view = View { snapshot, trends, options };
+    let verdicts = verdicts(snapshot);
     let mut page = Markup::default();
-    page.raw("<!DOCTYPE html>\n<html lang=\"en\" data-refresh=\"").text(refresh).raw("\">\n<head>");
+    page.raw("<!DOCTYPE html>\n<html lang=\"en\" data-refresh=\"").text(view.refresh_s());
+    match options.at {
+        Some(moment) => page.put("\" data-at=\"", moment, "\">\n<head>"),
+        None => page.raw("\">\n<head>"),
+    };
     page.raw("<meta charset=\"utf-8\">");
     page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
     page.raw("<meta name=\"robots\" content=\"noindex\">");
-    page.put("<noscript><meta http-equiv=\"refresh\" content=\"", refresh, "\"></noscript>");
-    page.put("<title>", title(snapshot), "</title>");
+    if options.at.is_none() {
+        page.raw("<noscript><meta http-equiv=\"refresh\" content=\"").text(view.refresh_s());
+        page.raw("\"></noscript>");
+    }
+    page.put("<title>", title(verdicts[0].severity), "</title>");
     page.raw("<style>").raw(STYLE).raw("</style></head>\n<body>");
     page.raw("<p class=\"stale-note\" role=\"alert\">The server does not answer: ");
-    page.raw("this is what it said last.</p>\n<main>\n");
-    overview::write(&mut page, snapshot, refresh);
-    busy::write(&mut page, snapshot, options.notable);
-    pools::write(&mut page, snapshot);
-    overview::write_traffic(&mut page, snapshot);
-    overview::write_origins(&mut page, snapshot, options.notable);
-    page.raw("<footer>The same as <a href=\"?json\">JSON</a>, as ");
-    page.raw("<a href=\"?auto\">text for monitors</a>, or without ");
-    page.raw("<a href=\"?notable\">tables</a>. All times are UTC.</footer>\n");
-    page.raw("</main>\n<script>").raw(SCRIPT).raw("</script>\n</body>\n</html>\n");
+    page.raw("this is what it said last.</p>\n");
+    overview::write_banner(&mut page, &view);
+    page.raw("<main id=\"main\">\n");
+    // The past is told before anything else; the way there comes behind what is so now.
+    if options.at.is_some() {
+        past::write(&mut page, &view);
+    }
+    findings::write(&mut page, &verdicts);
+    if options.at.is_none() {
+        past::write(&mut page, &view);
+    }
+    overview::write_tiles(&mut page, &view);
+    pools::write(&mut page, &view);
+    busy::write(&mut page, &view);
+    routes::write(&mut page, &view);
+    changes::write(&mut page, &view);
+    origins::write(&mut page, &view);
+    traffic::write(&mut page, &view);
+    page.raw("</main>\n");
+    overview::write_footer(&mut page);
+    page.raw("<script>").raw(SCRIPT).raw("</script>\n</body>\n</html>\n");
     page.finish()
 }
 
 /// Names the worst finding, so that a tab among others tells it.
-fn title(snapshot: &Snapshot) -> &'static str {
-    let worst = verdicts(snapshot).into_iter().map(|verdict| verdict.severity).min();
+fn title(worst: Severity) -> &'static str {
     match worst {
-        Some(Severity::Bad) => "\u{26d4} Ostler",
-        Some(Severity::Warning) => "\u{26a0} Ostler",
-        Some(Severity::Good) | None => "Ostler",
+        Severity::Bad => "\u{26d4} Ostler",
+        Severity::Warning => "\u{26a0} Ostler",
+        Severity::Note | Severity::Good => "Ostler",
     }
 }
 

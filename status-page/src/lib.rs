@@ -5,6 +5,7 @@
 //! change anything. **Invariant:** every text of a snapshot may come from a client or a hostile
 //! worker, so no rendering lets one be more than text.
 
+mod anchor;
 mod auto;
 mod events;
 mod html;

@@ -1,6 +1,8 @@
 //! A moment as the operator reads it: RFC 3339 in JSON, httpd's form in `?auto`.
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -28,6 +30,11 @@ impl UnixTime {
         Self { ms: self.ms.saturating_add(later) }
     }
 
+    /// Returns the moment so many seconds later, or earlier; never before 1970.
+    pub(crate) fn moved(self, seconds: i64) -> Self {
+        Self { ms: self.ms.saturating_add_signed(seconds.saturating_mul(1_000)) }
+    }
+
     /// Returns how many milliseconds this is after `earlier`; 0 if it is before it.
     pub(crate) fn ms_since(self, earlier: Self) -> u64 {
         self.ms.saturating_sub(earlier.ms)
@@ -41,6 +48,11 @@ impl UnixTime {
     /// Returns the date and time, as `2026-01-01 03:04:05`.
     pub(crate) fn date_and_clock(self) -> String {
         self.timestamp().strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
+    /// Returns the date and time as a form's field takes it: UTC, without saying so.
+    pub(crate) fn field(self) -> String {
+        self.timestamp().strftime("%Y-%m-%dT%H:%M:%S").to_string()
     }
 
     /// Returns the date and time as httpd's status page prints it.
@@ -91,9 +103,11 @@ impl UnixTime {
 impl std::str::FromStr for UnixTime {
     type Err = jiff::Error;
 
-    /// Reads RFC 3339; a moment before 1970 is 1970.
+    /// Reads RFC 3339, or the same without a zone, as a form sends it: then it is UTC. A moment
+    /// before 1970 is 1970.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let timestamp: Timestamp = text.parse()?;
+        let in_utc = || text.parse::<DateTime>()?.to_zoned(TimeZone::UTC);
+        let timestamp = text.parse().or_else(|_| in_utc().map(|zoned| zoned.timestamp()))?;
         Ok(Self { ms: u64::try_from(timestamp.as_millisecond()).unwrap_or(0) })
     }
 }
@@ -147,7 +161,12 @@ mod tests {
     #[test]
     fn a_moment_is_read_as_it_is_written_or_in_another_zone() {
         let expected = UnixTime::from_ms(1_767_225_600_000);
-        for text in ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00"] {
+        for text in [
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T01:00:00+01:00",
+            "2026-01-01T00:00:00",
+            "2026-01-01T00:00",
+        ] {
             assert_eq!(text.parse::<UnixTime>().unwrap(), expected, "{text}");
         }
         assert_eq!("1969-12-31T00:00:00Z".parse::<UnixTime>().unwrap(), UnixTime::default());

@@ -156,6 +156,8 @@ pub struct Proxy {
     pub fds_max: Option<u64>,
     /// Bytes of bodies in files.
     pub spool_bytes: u64,
+    /// Most bytes that there may be; 0: not known.
+    pub spool_max_bytes: u64,
 }
 
 /// Client connections.

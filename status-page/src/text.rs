@@ -53,8 +53,8 @@ fn write_server(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         server.proxy.pid,
     )?;
     for verdict in verdicts(snapshot) {
-        let mark = if verdict.severity == Severity::Good { ' ' } else { '!' };
-        writeln!(out, "{mark} {}", printable(&verdict.text))?;
+        let mark = if verdict.severity < Severity::Note { '!' } else { ' ' };
+        writeln!(out, "{mark} {}", printable(&verdict.to_string()))?;
     }
     writeln!(
         out,

@@ -7,6 +7,7 @@ use ostler_e2e::{Client, Stack};
 
 mod access_log;
 mod admission;
+mod browser;
 mod buffering;
 mod cases;
 mod commands;

@@ -1,23 +1,25 @@
 //! The page's part about who holds the threads: every busy row, longest-running first.
 
+use crate::anchor;
 use crate::scoreboard::{Busy, busiest};
-use crate::snapshot::Snapshot;
-use crate::units::duration;
+use crate::snapshot::{Costs, Request};
+use crate::units::{duration, milliseconds};
 
-use super::age_class;
 use super::markup::Markup;
+use super::{View, age_class};
 
-/// Rows shown at once, so that the pools below are not far.
+/// Rows shown at once, so that what is below is not far.
 const FIRST_ROWS: usize = 10;
-/// Most rows shown on demand: a pool of thousands would make the page unreadable.
-const ROWS: usize = 200;
+/// Most rows shown on demand. As many as the largest pools have; what is beyond is in the document.
+const ROWS: usize = 1_000;
 
 /// Writes the table, or the list.
-pub(super) fn write(page: &mut Markup, snapshot: &Snapshot, notable: bool) {
-    let rows = busiest(snapshot);
-    page.raw("<section class=\"card\"><header><h2>Requests in the application</h2>");
+pub(super) fn write(page: &mut Markup, view: &View<'_>) {
+    let rows = busiest(view.snapshot);
+    page.put("<section class=\"card\" id=\"", anchor::REQUESTS, "\"><header>");
+    page.raw("<h2>Requests in the application</h2>");
     page.raw("<span class=\"soft\">longest-running first</span></header>\n");
-    let write_rows = if notable { write_list } else { write_table };
+    let write_rows = if view.options.notable { write_list } else { write_table };
     let shown = rows.get(..ROWS).unwrap_or(&rows);
     let (first, others) = shown.split_at_checked(FIRST_ROWS).unwrap_or((shown, &[]));
     if first.is_empty() {
@@ -37,40 +39,55 @@ pub(super) fn write(page: &mut Markup, snapshot: &Snapshot, notable: bool) {
     page.raw("</section>\n");
 }
 
+const HEAD: &str = "<table class=\"busy\"><thead><tr>\
+    <th scope=\"col\" class=\"c1\">Running</th><th scope=\"col\" class=\"c2\">Where</th>\
+    <th scope=\"col\">Request</th><th scope=\"col\" class=\"c2\">Route</th>\
+    <th scope=\"col\" class=\"c3\">Used so far</th>\
+    <th scope=\"col\" class=\"wide c3\">Client</th>\
+    <th scope=\"col\" class=\"wide number c1\">Queued</th></tr></thead>\n<tbody>";
+
 fn write_table(page: &mut Markup, rows: &[Busy<'_>]) {
-    page.raw("<table class=\"busy\"><thead><tr><th class=\"c1\">Running</th>");
-    page.raw("<th class=\"c2\">Where</th><th>Request</th><th class=\"wide c3\">Site</th>");
-    page.raw("<th class=\"c3\">Client</th><th class=\"wide number c1\">Queued</th>");
-    page.raw("<th class=\"wide c4\">Id</th></tr></thead>\n<tbody>");
+    page.raw(HEAD);
     for row in rows {
         let request = row.request;
-        write_age(page.raw("<tr><td>"), row);
+        page.put("<tr id=\"", anchor::row(row), "\"><td>");
+        write_age(page, row);
         page.put("</td><td class=\"any\">", row.pool, " <span class=\"soft\">");
         write_place(page, row);
-        page.put("</span></td><td class=\"target mono\"><b>", &request.method, "</b> ");
-        page.text(&request.target);
-        page.put("</td><td class=\"wide any\">", &request.host, "");
-        if request.site != request.host {
-            page.put(" <span class=\"soft\">", &request.site, "</span>");
-        }
-        page.put("</td><td class=\"any\">", &request.client, " <span class=\"soft wide\">");
+        page.put("</span></td><td class=\"target\"><span class=\"mono\"><b>", &request.method, "</b> ");
+        page.put("", &request.target, "</span> <span class=\"soft small\">");
+        write_host(page, request);
+        page.put("</span></td><td class=\"any mono\">", &request.route, "</td>");
+        page.put("<td class=\"any small\">", used(request), "</td>");
+        page.put("<td class=\"wide any small\">", &request.client, " <span class=\"soft\">");
         page.text(&request.protocol);
         page.put("</span></td><td class=\"wide number\">", duration(request.queued_ms), "</td>");
-        page.put("<td class=\"wide any mono\">", &request.id, "</td></tr>\n");
+        page.raw("</tr>\n");
     }
     page.raw("</tbody></table>");
+}
+
+/// Writes what the client asked for, the site where that is another name, and the id.
+fn write_host(page: &mut Markup, request: &Request) {
+    page.text(&request.host);
+    if request.site != request.host && !request.site.is_empty() {
+        page.put(" (", &request.site, ")");
+    }
+    page.put(" id ", &request.id, "");
 }
 
 fn write_list(page: &mut Markup, rows: &[Busy<'_>]) {
     page.raw("<ul class=\"plain\">");
     for row in rows {
         let request = row.request;
-        write_age(page.raw("<li>"), row);
+        page.put("<li id=\"", anchor::row(row), "\">");
+        write_age(page, row);
         page.put(" in ", row.pool, " ");
         write_place(page, row);
         page.put(": ", &request.method, " ").text(&request.target);
-        page.put(" at ", &request.host, " for ").text(&request.client);
-        page.put(", ", &request.protocol, ", queued ").text(duration(request.queued_ms));
+        page.put(" (route ", &request.route, ") at ").text(&request.host);
+        page.put(" for ", &request.client, ", ").text(&request.protocol);
+        page.put(", queued ", duration(request.queued_ms), ", used ").text(used(request));
         page.put(", id ", &request.id, "</li>\n");
     }
     page.raw("</ul>");
@@ -91,4 +108,24 @@ fn write_place(page: &mut Markup, row: &Busy<'_>) {
     if let Some(tid) = row.thread.tid {
         page.put(" tid ", tid, "");
     }
+}
+
+/// As in `cpu 12 ms, 45 queries 180 ms`: what a request has used so far, as far as that is told.
+fn used(request: &Request) -> String {
+    let Costs { db_queries, db_ms, outbound_calls, outbound_ms, cache_hits, cache_misses } =
+        request.costs;
+    let mut used = Vec::new();
+    if let Some(cpu_ms) = request.cpu_ms {
+        used.push(format!("cpu {}", duration(cpu_ms)));
+    }
+    if db_queries != 0 {
+        used.push(format!("{db_queries} queries {}", milliseconds(db_ms)));
+    }
+    if outbound_calls != 0 {
+        used.push(format!("{outbound_calls} calls {}", milliseconds(outbound_ms)));
+    }
+    if cache_hits + cache_misses != 0 {
+        used.push(format!("cache {cache_hits} of {}", cache_hits + cache_misses));
+    }
+    if used.is_empty() { "\u{2013}".to_owned() } else { used.join(", ") }
 }

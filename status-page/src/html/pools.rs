@@ -1,30 +1,36 @@
-//! The page's part about each pool: how full it is, its workers, its rows as coloured cells.
+//! The page's part about each pool: how full it is, its times, its workers.
 
-use crate::scoreboard::{is_vacant, listed};
-use crate::snapshot::{
-    Blame, HeldRequest, Pool, PoolState, PostMortem, Snapshot, Thread, ThreadState, Worker,
-    WorkerState,
-};
-use crate::units::{bytes, count, duration, milliseconds, seconds};
+use crate::anchor;
+use crate::snapshot::{Blame, Pool, PoolState};
+use crate::trends::PoolTrend;
+use crate::units::{count, duration, milliseconds};
 
-use super::age_class;
 use super::markup::Markup;
+use super::sparkline::{Line, write_figure};
+use super::{View, cells, exits};
 
-/// Requests of a post-mortem that the page names; the document has all.
-const SHOWN_REQUESTS: usize = 4;
-
-/// Writes all pools, then what the cells mean.
-pub(super) fn write(page: &mut Markup, snapshot: &Snapshot) {
-    for (name, pool) in &snapshot.pools {
-        write_pool(page, snapshot, name, pool);
+/// Writes all pools.
+pub(super) fn write(page: &mut Markup, view: &View<'_>) {
+    for (name, pool) in &view.snapshot.pools {
+        page.put("<section class=\"card\" id=\"", anchor::pool(name), "\">");
+        write_title(page, name, pool);
+        write_gauges(page, view, pool);
+        if let Some(trend) = view.trends.and_then(|trends| trends.pools.get(name)) {
+            write_trend(page, pool, trend);
+        }
+        cells::write(page, name, pool);
+        write_facts(page, pool);
+        write_blame(page, view, pool);
+        exits::write(page, view, name, pool);
+        page.raw("</section>\n");
     }
-    if !snapshot.pools.is_empty() {
-        page.raw(KEY);
+    if !view.snapshot.pools.is_empty() {
+        page.raw(cells::KEY);
     }
 }
 
-fn write_pool(page: &mut Markup, snapshot: &Snapshot, name: &str, pool: &Pool) {
-    page.put("<section class=\"card\"><header><h2>Pool ", name, "</h2>");
+fn write_title(page: &mut Markup, name: &str, pool: &Pool) {
+    page.put("<header><h2>Pool ", name, "</h2>");
     page.raw(match pool.state {
         PoolState::Ok => "<span class=\"badge\">",
         PoolState::Starting | PoolState::Degraded => "<span class=\"badge warning\">",
@@ -34,38 +40,15 @@ fn write_pool(page: &mut Markup, snapshot: &Snapshot, name: &str, pool: &Pool) {
     let unit = if pool.is_service() { "requests" } else { "threads" };
     page.put("<span class=\"soft\">", pool.ready, " of ").text(pool.processes);
     page.put(" workers ready, ", pool.concurrency, " ").text(unit).raw(" each</span></header>\n");
-    write_gauges(page, snapshot, pool);
-    write_facts(page, snapshot, pool);
-    for slot in 0..pool.processes {
-        for worker in pool.workers.iter().filter(|worker| worker.slot == slot) {
-            write_worker(page, pool, worker);
-        }
-        if is_vacant(pool, slot) {
-            write_vacancy(page, pool, slot);
-        }
-    }
-    for worker in pool.workers.iter().filter(|worker| pool.processes <= worker.slot) {
-        write_worker(page, pool, worker);
-    }
-    page.raw("</section>\n");
 }
 
-const KEY: &str = "<p class=\"key\"><span><i class=\"cell\">_</i>idle</span>\
-    <span><i class=\"cell w\">W</i>working</span>\
-    <span><i class=\"cell slow\">W</i>over 1 s</span>\
-    <span><i class=\"cell old\">W</i>over 10 s</span>\
-    <span><i class=\"cell stuck\">W</i>stuck</span>\
-    <span><i class=\"cell g\">G</i>finishing</span>\
-    <span><i class=\"cell s\">S</i>starting</span>\
-    <span><i class=\"cell none\">.</i>no process</span></p>\n";
-
-fn write_gauges(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
+fn write_gauges(page: &mut Markup, view: &View<'_>, pool: &Pool) {
     let full = pool.full_since.is_some() || (pool.capacity != 0 && pool.capacity <= pool.busy);
     page.raw("<div class=\"gauges\">");
     write_gauge(page, "Busy", (pool.busy, pool.capacity), full);
     let since = pool.full_since.map_or_else(
         || format!("{} free", pool.capacity.saturating_sub(pool.busy)),
-        |moment| format!("full for {}", duration(snapshot.taken().ms_since(moment))),
+        |moment| format!("full since {}, {}", moment.clock(), duration(view.age_ms(moment))),
     );
     page.put("<span class=\"soft small\">", since, "</span>");
     if pool.stuck != 0 {
@@ -77,7 +60,11 @@ fn write_gauges(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
         0 => "nobody waits".to_owned(),
         _ => format!("the first for {}", duration(pool.queue_oldest_ms)),
     };
-    page.put("<span class=\"soft small\">", oldest, "</span></div></div>\n");
+    page.put("<span class=\"soft small\">", oldest, "");
+    if let Some(moment) = pool.queue_full_since {
+        page.put("; full since ", moment.clock(), "");
+    }
+    page.raw("</span></div></div>\n");
 }
 
 /// Writes a number, its limit and a bar; leaves the element open for a remark.
@@ -89,7 +76,22 @@ fn write_gauge(page: &mut Markup, name: &'static str, (number, limit): (u64, u64
     page.put("\" value=\"", number.min(limit), "\"></progress>");
 }
 
-fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
+fn write_trend(page: &mut Markup, pool: &Pool, trend: &PoolTrend) {
+    let whole = |value: f64| format!("{value:.0}");
+    let rate = |rate: f64| format!("{rate:.1}/s");
+    #[expect(clippy::cast_precision_loss, reason = "no pool has 2^52 rows, and it is drawn")]
+    let capacity = Some(pool.capacity as f64);
+    let line = |name, points, limit, show| Line { name, points, limit, show };
+    page.raw("<div class=\"figures\">");
+    write_figure(page, &line("Busy", &trend.busy, capacity, &whole));
+    write_figure(page, &line("Waiting", &trend.queued, None, &whole));
+    write_figure(page, &line("Wait, 99 %", &trend.queue_wait_p99_ms, None, &milliseconds));
+    write_figure(page, &line("Application, 99 %", &trend.run_p99_ms, None, &milliseconds));
+    write_figure(page, &line("Refused", &trend.shed, None, &rate));
+    page.raw("</div>\n");
+}
+
+fn write_facts(page: &mut Markup, pool: &Pool) {
     let (wait, run) = (pool.queue_wait_ms, pool.run_ms);
     let spread = |p50, p99, max| {
         let [p50, p99, max] = [p50, p99, max].map(milliseconds);
@@ -101,67 +103,44 @@ fn write_facts(page: &mut Markup, snapshot: &Snapshot, pool: &Pool) {
     fact(page, &format!("Wait in the queue, last {window} s"), &times);
     let times = spread(run.p50, run.p99, run.max);
     fact(page, &format!("Time in the application, last {window} s"), &times);
-    fact(page, "Shed", &numbers(pool.shed_total.entries()));
-    for blame in &pool.blame {
-        fact(page, "Long wait", &long_wait(blame, &duration(snapshot.taken().ms_since(blame.at))));
-    }
-    fact(page, "Left the queue", &count(pool.left_total));
+    fact(page, "Refused, by reason", &numbers(pool.shed_total.entries()));
+    fact(page, "Left while they waited", &count(pool.left_total));
     let recycles = pool.recycles_total.iter().map(|(reason, total)| (reason.as_str(), *total));
-    fact(page, "Workers replaced", &numbers(recycles));
-    for pending in &pool.recycles_pending {
-        let text = format!("slot {}: {}", pending.slot, pending.reason);
-        fact(page, "To be replaced", &text);
-    }
-    if let Some(exit) = &pool.last_exit {
-        let ago = duration(snapshot.taken().ms_since(exit.at));
-        let text = format!("worker {}-{}: {}, {ago} ago", exit.slot, exit.generation, exit.exit);
-        fact(page, "Last exit", &text);
-        for line in &exit.stderr {
-            fact(page, "Last words", line);
-        }
-    }
-    for record in pool.post_mortems.iter().rev() {
-        fact(page, "Post-mortem", &post_mortem(snapshot, record));
+    fact(page, "Workers replaced, by reason", &numbers(recycles));
+    let pending = &pool.recycles_pending;
+    let pending: Vec<String> =
+        pending.iter().map(|one| format!("slot {}: {}", one.slot, one.reason)).collect();
+    if !pending.is_empty() {
+        fact(page, "To be replaced", &pending.join(", "));
     }
     page.raw("</dl>\n");
 }
 
-/// Says what a worker was doing, in a line; the whole record is in the document.
-fn post_mortem(snapshot: &Snapshot, record: &PostMortem) -> String {
-    let ago = duration(snapshot.taken().ms_since(record.at));
-    let what = record.exit.as_deref().unwrap_or_else(|| record.moment.name());
-    let requests: Vec<String> = record.requests.iter().take(SHOWN_REQUESTS).map(held).collect();
-    let left_out = record.requests_left_out as usize;
-    let more = match record.requests.len() - requests.len() + left_out {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let (slot, generation, requests) = (record.slot, record.generation, requests.join("; "));
-    format!("worker {slot}-{generation} {what}, {ago} ago: {requests}{more}")
+/// Writes who held the rows while requests waited long.
+fn write_blame(page: &mut Markup, view: &View<'_>, pool: &Pool) {
+    if pool.blame.is_empty() {
+        return;
+    }
+    page.raw("<h3>Long waits, and who held the threads meanwhile</h3><ul class=\"plain\">");
+    for blame in &pool.blame {
+        page.put("<li>", long_wait(blame, &duration(view.age_ms(blame.at))), "</li>\n");
+    }
+    page.raw("</ul>\n");
 }
 
-fn held(request: &HeldRequest) -> String {
-    let HeldRequest { id, method, target, client, .. } = request;
-    let place = request.thread.as_ref().and_then(|thread| thread.wait_channel.as_ref());
-    let place = place.map_or_else(String::new, |place| format!(" in {place}"));
-    format!("{method} {target} for {} ({client}, id {id}){place}", duration(request.age_ms))
-}
-
-/// As in `waited 840 ms; 9 of 10 threads held: 7 × /report/export (median age 6 s); 3 s ago`.
+/// As in `5.5 s ago one waited 840 ms: 9 of 10 were held, 7 by /report (median age 6.0 s)`.
 fn long_wait(blame: &Blame, ago: &str) -> String {
     let routes: Vec<String> = blame
         .routes
         .iter()
         .map(|route| {
             let (count, name, age) = (route.count, &route.route, duration(route.median_age_ms));
-            format!("{count} × {name} (median age {age})")
+            format!("{count} by {name} (median age {age})")
         })
         .collect();
     let (waited, routes) = (duration(blame.waited_ms), routes.join(", "));
-    format!(
-        "waited {waited}; {} of {} threads held: {routes}; {ago} ago",
-        blame.held, blame.capacity
-    )
+    let (held, capacity) = (blame.held, blame.capacity);
+    format!("{ago} ago one waited {waited}: {held} of {capacity} were held, {routes}")
 }
 
 fn fact(page: &mut Markup, name: &str, value: &str) {
@@ -174,73 +153,4 @@ fn numbers<'a>(entries: impl IntoIterator<Item = (&'a str, u64)>) -> String {
     let shown: Vec<String> =
         shown.map(|(name, number)| format!("{name} {}", count(number))).collect();
     if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
-}
-
-fn write_worker(page: &mut Markup, pool: &Pool, worker: &Worker) {
-    page.put("<div class=\"worker\"><p><b>Worker ", worker.slot, "-").text(worker.generation);
-    page.raw(match worker.state {
-        WorkerState::Ready => "</b><span>",
-        WorkerState::Starting
-        | WorkerState::Warming
-        | WorkerState::Draining
-        | WorkerState::Killed => "</b><span class=\"badge warning\">",
-    });
-    page.text(worker.state.name()).raw("</span>");
-    page.put("<span>pid ", worker.pid, "</span>");
-    page.put("<span>age ", seconds(worker.age_s), "</span>");
-    page.put("<span>memory ", worker.rss_bytes.map_or_else(unknown, bytes), "</span>");
-    page.put("<span>cpu ", worker.cpu_s.map_or_else(unknown, seconds), "</span>");
-    page.put("<span>", count(worker.requests_total), " requests</span></p><div class=\"cells\">");
-    let mut shown = 0;
-    for thread in listed(pool, worker) {
-        write_cell(page, thread);
-        shown += 1;
-    }
-    page.raw("</div>");
-    let hidden = worker.threads.len().saturating_sub(shown);
-    if hidden != 0 {
-        page.put("<p>and ", hidden, " idle ones</p>");
-    }
-    page.raw("</div>\n");
-}
-
-fn unknown() -> String {
-    "?".to_owned()
-}
-
-fn write_vacancy(page: &mut Markup, pool: &Pool, slot: u32) {
-    page.put("<div class=\"worker\"><p><b>Slot ", slot, "</b><span class=\"badge bad\">no worker");
-    page.raw("</span></p><div class=\"cells\">");
-    // A service may have thousands; as of a worker of one, 64 are enough.
-    for _ in 0..pool.concurrency.min(64) {
-        page.raw("<i class=\"cell none\">.</i>");
-    }
-    page.raw("</div></div>\n");
-}
-
-fn write_cell(page: &mut Markup, thread: &Thread) {
-    let running_ms = thread.request.as_ref().map_or(0, |request| request.running_ms);
-    page.raw("<i class=\"cell");
-    page.raw(match thread.state {
-        ThreadState::Idle => "",
-        ThreadState::Starting => " s",
-        ThreadState::Working => " w",
-        ThreadState::Finishing => " g",
-        ThreadState::Absent => " none",
-    });
-    if thread.state == ThreadState::Working {
-        page.raw(age_class(running_ms));
-    }
-    if thread.stuck {
-        page.raw(" stuck");
-    }
-    page.put("\" title=\"", thread.thread, "");
-    if let Some(tid) = thread.tid {
-        page.put(" (tid ", tid, ")");
-    }
-    if let Some(request) = &thread.request {
-        page.put(": ", &request.method, " ").text(&request.target);
-        page.put(" for ", duration(running_ms), " (").text(&request.client).raw(")");
-    }
-    page.put("\">", thread.state.letter(), "</i>");
 }

@@ -15,8 +15,10 @@ const HOSTILE: &str =
 fn the_page_has_no_markup_but_its_own() {
     for notable in [false, true] {
         let options = HtmlOptions { notable, ..HtmlOptions::default() };
-        let page = html(&hostile(), None, &options);
-        let clean = html(&sample::snapshot(), None, &options);
+        let (trends, mut hostile_trends) = (sample::trends(), sample::trends());
+        hostile_trends.pools = renamed_after(&hostile_trends.pools, "1");
+        let page = html(&hostile(), Some(&hostile_trends), &options);
+        let clean = html(&sample::snapshot(), Some(&trends), &options);
         assert_eq!(tags(&page), tags(&clean));
         assert!(page.contains("&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&#39; onload"));
         assert!(!page.contains(['\u{1b}', '\u{0}', '\u{202e}', '\r']));
@@ -62,6 +64,9 @@ fn hostile() -> Snapshot {
     snapshot.pools = renamed(&snapshot.pools);
     snapshot.origins = renamed(&snapshot.origins);
     for pool in snapshot.pools.values_mut() {
+        for route in pool.blame.iter_mut().flat_map(|blame| &mut blame.routes) {
+            route.route = HOSTILE.into();
+        }
         pool.recycles_total = renamed(&pool.recycles_total);
         for pending in &mut pool.recycles_pending {
             pending.reason = HOSTILE.into();
@@ -83,12 +88,28 @@ fn hostile() -> Snapshot {
                 &mut request.site,
                 &mut request.client,
                 &mut request.protocol,
+                &mut request.route,
             ] {
                 *field = HOSTILE.into();
             }
             // The page shows the site where it differs from the host.
             request.site.push('2');
         }
+    }
+    for route in &mut snapshot.routes {
+        route.name = HOSTILE.into();
+        // The pool that was called `web`, so that the findings are about the same things.
+        route.pool = route.pool.as_ref().map(|_| format!("{HOSTILE}1"));
+        route.origin = route.origin.as_ref().map(|_| HOSTILE.into());
+        if let Some(last) = &mut route.over_budget {
+            for field in [&mut last.id, &mut last.method, &mut last.target] {
+                *field = HOSTILE.into();
+            }
+        }
+    }
+    for event in &mut snapshot.events {
+        event.subject = event.subject.as_ref().map(|_| format!("{HOSTILE}1"));
+        event.text = HOSTILE.into();
     }
     for origin in snapshot.origins.values_mut() {
         for (index, server) in origin.servers.iter_mut().enumerate() {
@@ -123,6 +144,11 @@ fn hostile_record(record: &mut PostMortem) {
     record.exit = Some(hostile());
     record.threads = vec![thread];
     record.output = vec![hostile()];
+}
+
+/// The only value, under the hostile name with this end.
+fn renamed_after<V: Clone>(map: &BTreeMap<String, V>, end: &str) -> BTreeMap<String, V> {
+    map.values().map(|value| (format!("{HOSTILE}{end}"), value.clone())).collect()
 }
 
 /// The same values, in the same order, under hostile names.

@@ -34,11 +34,11 @@ fn the_terminal_screen_is_what_it_was() {
 
 #[test]
 fn the_content_of_the_page_is_what_it_was() {
-    let page = html(&sample::snapshot(), None, &HtmlOptions::default());
-    insta::assert_snapshot!(main_of(&page));
+    let page = html(&sample::snapshot(), Some(&sample::trends()), &HtmlOptions::default());
+    insta::assert_snapshot!(body_of(&page));
     let page =
         html(&sample::snapshot(), None, &HtmlOptions { notable: true, ..HtmlOptions::default() });
-    insta::assert_snapshot!("without_tables", main_of(&page));
+    insta::assert_snapshot!("without_tables", body_of(&page));
 }
 
 #[test]
@@ -61,6 +61,42 @@ fn the_page_refreshes_itself_as_often_as_asked() {
 }
 
 #[test]
+fn a_page_of_the_past_says_so_and_stays_as_it_is() {
+    let at = Some("2026-01-01T03:25:45Z".parse().unwrap());
+    let page = html(&sample::snapshot(), None, &HtmlOptions { at, ..HtmlOptions::default() });
+    assert!(page.contains("data-at=\"2026-01-01T03:25:45Z\""));
+    assert!(!page.contains("http-equiv=\"refresh\""));
+    let past = between(&page, "<nav class=\"past", "</nav>");
+    assert!(past.contains("You see the past: 2026-01-01 03:25:45 UTC.") && past.contains("\"?\""));
+    for moment in ["02:25:45", "03:24:45", "03:25:35", "03:25:55", "04:25:45"] {
+        assert!(past.contains(&format!("href=\"?at=2026-01-01T{moment}Z\"")), "{past}");
+    }
+    assert!(past.contains("type=\"datetime-local\" name=\"at\"") && past.contains("type=\"range\""));
+}
+
+#[test]
+fn nothing_leads_into_a_past_that_is_not_kept() {
+    let mut snapshot = sample::snapshot();
+    snapshot.server.history = None;
+    let page = html(&snapshot, None, &HtmlOptions::default());
+    assert!(!page.contains("?at=") && !page.contains("class=\"past"));
+}
+
+#[test]
+fn every_part_that_is_linked_to_is_there_once() {
+    for notable in [false, true] {
+        let options = HtmlOptions { notable, ..HtmlOptions::default() };
+        let page = html(&sample::snapshot(), None, &options);
+        let links: Vec<&str> =
+            page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        assert!(links.iter().any(|link| link.starts_with("row-web-0-2-2")), "{links:?}");
+        for link in links {
+            assert_eq!(page.matches(&format!(" id=\"{link}\"")).count(), 1, "{link}");
+        }
+    }
+}
+
+#[test]
 fn the_page_needs_nothing_from_elsewhere() {
     let page = html(&sample::snapshot(), None, &HtmlOptions::default());
     for outside in ["<link", "<img", "src=", "@import", "url(", " style=\"", " onclick"] {
@@ -75,7 +111,7 @@ fn the_policy_allows_exactly_the_style_and_the_script_of_the_page() {
     let page = html(&sample::snapshot(), None, &HtmlOptions::default());
     let expected = format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+         connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         hash(between(&page, "<style>", "</style>")),
         hash(between(&page, "<script>", "</script>")),
     );
@@ -87,8 +123,8 @@ fn hash(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(digest)
 }
 
-fn main_of(page: &str) -> &str {
-    between(page, "<main>", "</main>")
+fn body_of(page: &str) -> &str {
+    between(page, "<body>", "<script>")
 }
 
 fn between<'a>(page: &'a str, start: &str, end: &str) -> &'a str {

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 
 use ostler_status::{
-    Blame, Blamed, ByStatus, ClosedTotal, Connections, HeldRequest, LastExit, Machine, Moment,
-    Origin, OriginServer, PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Request,
-    Requests, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, UnixTime, Worker,
-    WorkerState,
+    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind,
+    HeldRequest, History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget,
+    PendingRecycle, Percentiles, Pool, PoolState, PoolTrend, PostMortem, Proxy, Request, Requests,
+    Route, RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Trends,
+    UnixTime, Worker, WorkerState,
 };
 
 /// 2026-01-01, midnight.
 const START_MS: u64 = 1_767_225_600_000;
+/// When the snapshot was taken, in whole seconds.
+const TAKEN_MS: u64 = START_MS + 12_345_000;
 
 /// A server in trouble, 3 h 25 min 45.5 s after its start.
 pub(crate) fn snapshot() -> Snapshot {
     let pools = [("api".to_owned(), api()), ("web".to_owned(), web())];
     let origins = [
-        ("cdn".to_owned(), Origin { servers: servers(), cache: None }),
+        ("cdn".to_owned(), Origin { servers: servers(), cache: Some(cache()) }),
         ("files".to_owned(), Origin::default()),
     ];
     Snapshot {
@@ -25,6 +28,8 @@ pub(crate) fn snapshot() -> Snapshot {
         requests: requests(),
         pools: BTreeMap::from(pools),
         origins: BTreeMap::from(origins),
+        routes: routes(),
+        events: events(),
         machine: Machine {
             server_name: "www.example.com".to_owned(),
             built: "Dec 20 2025 10:00:00".to_owned(),
@@ -54,7 +59,14 @@ fn server() -> Server {
             fds: Some(150),
             fds_max: Some(65_536),
             spool_bytes: 262_144,
+            spool_max_bytes: 1_073_741_824,
         },
+        history: Some(History {
+            from: UnixTime::from_ms(START_MS - 86_400_000),
+            until: UnixTime::from_ms(TAKEN_MS),
+            bytes: 9_437_184,
+        }),
+        query_budget: 10,
         ..Server::default()
     }
 }
@@ -122,7 +134,7 @@ fn web() -> Pool {
     let busy = [
         row(0, 301, "/leaderboard?contest=42", 850),
         row(1, 302, "/problems", 40),
-        Thread { stuck: true, ..row(2, 303, "/report/<all>?from=1970&to=2026", 83_400) },
+        stuck(),
     ];
     let slow = [
         row(0, 311, "/submissions/new", 3_210),
@@ -140,8 +152,9 @@ fn web() -> Pool {
         busy: 6,
         stuck: 1,
         queued: 5,
-        queue_length: 100,
+        queue_length: 5,
         queue_oldest_ms: 1_250,
+        queue_full_since: Some(UnixTime::from_ms(START_MS + 12_304_500)),
         full_since: Some(UnixTime::from_ms(START_MS + 12_300_000)),
         window_s: 60,
         queue_wait_ms: Percentiles { p50: 0.0, p99: 940.0, max: 1_250.0 },
@@ -161,6 +174,17 @@ fn web() -> Pool {
         run_ms_total: 9_000_250,
         ..Pool::default()
     }
+}
+
+/// A row past its time that has hardly computed.
+fn stuck() -> Thread {
+    let mut row = row(2, 303, "/report/<all>?from=1970&to=2026", 83_400);
+    if let Some(request) = &mut row.request {
+        request.route = "/report/<all>".to_owned();
+        request.cpu_ms = Some(40);
+        request.costs = Costs { db_queries: 2, db_ms: 3.5, cache_misses: 1, ..Costs::default() };
+    }
+    Thread { stuck: true, ..row }
 }
 
 /// A service with one worker starting and one slot empty.
@@ -242,6 +266,7 @@ fn row(thread: u32, tid: u32, target: &str, running_ms: u64) -> Thread {
         protocol: "HTTP/1.1".to_owned(),
         queued_ms: 12,
         running_ms,
+        route: "/".to_owned(),
         ..Request::default()
     };
     Thread {
@@ -305,5 +330,100 @@ fn post_mortem() -> PostMortem {
         threads: vec![thread],
         output: vec!["export: reading /mnt/archive".to_owned()],
         ..PostMortem::default()
+    }
+}
+
+fn cache() -> Cache {
+    Cache { bytes: 52_428_800, hits_total: 90_000, misses_total: 9_000 }
+}
+
+fn routes() -> Vec<Route> {
+    let route = |name: &str, busy, share| Route {
+        name: name.to_owned(),
+        pool: Some("web".to_owned()),
+        busy,
+        requests_total: 300_000,
+        errors_total: 12,
+        shed_total: 400,
+        bytes_sent_total: 4_000_000_000,
+        thread_s_total: 9_000.25,
+        cpu_s_total: 300.5,
+        window: RouteWindow {
+            requests: 412,
+            errors: 1,
+            thread_s: 360.0 * share,
+            thread_share: share,
+            cpu_s: 4.2,
+            ..RouteWindow::default()
+        },
+        ..Route::default()
+    };
+    let products = Route {
+        costs: Costs { db_queries: 1_200_000, db_ms: 4_000_000.0, ..Costs::default() },
+        over_budget_total: 9_000,
+        over_budget: Some(OverBudget {
+            at: UnixTime::from_ms(TAKEN_MS - 800),
+            id: "0198c3b2-6c1f".to_owned(),
+            method: "GET".to_owned(),
+            target: "/products?page=2".to_owned(),
+            queries: 45,
+            db_ms: 180.0,
+        }),
+        ..route("/products", 0, 0.02)
+    };
+    let mut products = products;
+    products.window.over_budget = 400;
+    products.window.costs = Costs { db_queries: 17_800, db_ms: 70_000.0, ..Costs::default() };
+    let cdn = Route {
+        name: "/static".to_owned(),
+        pool: None,
+        origin: Some("cdn".to_owned()),
+        requests_total: 99_000,
+        ..Route::default()
+    };
+    vec![route("/", 2, 0.31), products, route("/report/<all>", 4, 0.67), cdn]
+}
+
+fn events() -> Vec<Event> {
+    let event = |before_ms: u64, kind, subject: &str, text: &str| Event {
+        at: UnixTime::from_ms(TAKEN_MS - before_ms),
+        kind,
+        subject: Some(subject.to_owned()),
+        text: text.to_owned(),
+    };
+    vec![
+        event(41_000, EventKind::QueueFull, "web", "The queue of pool web is full: 5 of 5 waiting"),
+        event(45_000, EventKind::PoolFull, "web", "Pool web is full: 6 of 6 busy"),
+        event(
+            46_000,
+            EventKind::WorkerRecycled,
+            "web",
+            "Worker 0-1 of pool web was recycled: max-memory (1.2 GiB of 1.0 GiB)",
+        ),
+        event(345_000, EventKind::OriginServer, "cdn", "Server d222 of origin cdn is down"),
+        event(90_000_000, EventKind::Started, "", "The server started"),
+    ]
+}
+
+/// The hour before it: a gap in the middle, then trouble.
+pub(crate) fn trends() -> Trends {
+    let line = |number: fn(f64) -> f64| -> Vec<Option<f64>> {
+        (0..360_u32)
+            .map(|step| (!(100..130).contains(&step)).then(|| number(f64::from(step))))
+            .collect()
+    };
+    let web = PoolTrend {
+        busy: line(|step| if step < 300.0 { step % 5.0 } else { 6.0 }),
+        queued: line(|step| if step < 340.0 { 0.0 } else { 5.0 }),
+        queue_wait_p99_ms: line(|step| step * 2.5),
+        run_p99_ms: line(|step| 120.0 + step % 40.0),
+        shed: line(|step| if step < 350.0 { 0.0 } else { 12.5 }),
+    };
+    Trends {
+        until: UnixTime::from_ms(TAKEN_MS),
+        step_s: 10,
+        requests: line(|step| 80.0 + step % 30.0),
+        errors: line(|step| if step < 350.0 { 0.0 } else { 1.5 }),
+        pools: BTreeMap::from([("web".to_owned(), web)]),
     }
 }

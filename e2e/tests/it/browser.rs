@@ -1,0 +1,130 @@
+//! The status page as people meet it: in Chromium, on a desktop and on a phone.
+//!
+//! What a page must be is measured by `checks.js` in the page itself; pictures of it, for people,
+//! are left in `target/screenshots`.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use fantoccini::elements::Element;
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use ostler_e2e::stack::target_folder;
+use ostler_e2e::{DEADLINE, Driver, POLL};
+use serde_json::{Value, json};
+use tokio::time::{Instant, interval};
+
+#[path = "../../../status-page/tests/it/sample.rs"]
+mod sample;
+
+mod faults;
+mod layout;
+mod past;
+mod updates;
+
+/// What a page is judged by: `findings()` and `problems()`.
+const CHECKS: &str = include_str!("browser/checks.js");
+
+/// How a page is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Eyes {
+    width: u32,
+    height: u32,
+    is_dark: bool,
+    has_scripts: bool,
+}
+
+const DESKTOP: Eyes = Eyes { width: 1280, height: 800, is_dark: false, has_scripts: true };
+const PHONE: Eyes = Eyes { width: 390, height: 844, ..DESKTOP };
+
+/// A page in a browser of its own.
+struct Page {
+    client: Client,
+    _driver: Driver,
+}
+
+impl Page {
+    /// Opens a status page.
+    async fn open(address: SocketAddr, query: &str, eyes: Eyes) -> Self {
+        let driver = Driver::start().await;
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(capabilities(eyes));
+        let client = builder.connect(&driver.url()).await.unwrap();
+        client.goto(&format!("http://{address}/server-status{query}")).await.unwrap();
+        Self { client, _driver: driver }
+    }
+
+    /// Runs a script in the page, after the checks.
+    async fn run(&self, script: &str) -> Value {
+        self.client.execute(&format!("{CHECKS}\n{script}"), Vec::new()).await.unwrap()
+    }
+
+    /// Waits until a script gives what is wanted; returns that.
+    #[track_caller]
+    fn until(&self, script: &str, wanted: impl Fn(&Value) -> bool) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let mut ticks = interval(POLL);
+            let deadline = Instant::now() + DEADLINE;
+            loop {
+                ticks.tick().await;
+                let value = self.run(script).await;
+                if wanted(&value) {
+                    return value;
+                }
+                assert!(Instant::now() < deadline, "{caller}: never came to be: {value:#}");
+            }
+        }
+    }
+
+    /// Waits until a finding is to be seen without scrolling that has all of these words.
+    #[track_caller]
+    fn until_found(&self, words: &[&str]) -> impl Future<Output = String> {
+        let find = move |value: &Value| {
+            let findings = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+            let mut findings = findings.map(ToOwned::to_owned);
+            findings.find(|finding| words.iter().all(|word| finding.contains(word)))
+        };
+        let found = self.until("return findings();", move |value| find(value).is_some());
+        async move { find(&found.await).expect("it was there") }
+    }
+
+    async fn find(&self, css: &str) -> Element {
+        self.client.find(Locator::Css(css)).await.unwrap()
+    }
+
+    /// Leaves a picture for people.
+    async fn picture(&self, name: &str) {
+        let folder = target_folder().join("screenshots");
+        fs::create_dir_all(&folder).unwrap();
+        let picture = self.client.screenshot().await.unwrap();
+        fs::write(folder.join(name).with_extension("png"), picture).unwrap();
+    }
+
+    /// Ends the browser in good order.
+    async fn close(self) {
+        self.client.close().await.unwrap();
+    }
+}
+
+fn capabilities(eyes: Eyes) -> Capabilities {
+    let Eyes { width, height, is_dark, has_scripts } = eyes;
+    let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!is_dark));
+    let window = format!("--window-size={width},{height}");
+    let mut arguments =
+        vec!["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", &scheme, &window];
+    if rustix::process::geteuid().is_root() {
+        arguments.push("--no-sandbox");
+    }
+    let is_phone = width < 600;
+    let device = json!({ "width": width, "height": height, "pixelRatio": 1, "mobile": is_phone,
+                         "touch": is_phone });
+    let content = if has_scripts { 1 } else { 2 };
+    let options = json!({
+        "args": arguments,
+        "prefs": { "profile.managed_default_content_settings.javascript": content },
+        "mobileEmulation": { "deviceMetrics": device },
+    });
+    Capabilities::from_iter([("goog:chromeOptions".to_owned(), options)])
+}

@@ -1,0 +1,75 @@
+//! The finding which request is stuck, where, and what it is doing.
+
+use super::{Scene, Severity, Verdict};
+use crate::anchor;
+use crate::scoreboard::Busy;
+use crate::snapshot::{HeldRequest, Request};
+use crate::units::{duration, milliseconds};
+
+/// Names the request that has been past its time longest, and how many more there are.
+pub(super) fn stuck(scene: &Scene<'_>) -> Option<Verdict> {
+    let Some(row) = scene.busiest.iter().find(|row| row.thread.stuck) else {
+        return count_alone(scene);
+    };
+    let Request { method, target, running_ms, .. } = row.request;
+    let lead = format!("{method} {target} is stuck");
+    let thread = row.thread.tid.map_or_else(String::new, |tid| format!(", thread {tid}"));
+    let place = format!(
+        " for {} in worker {}-{} of pool {} (process {}{thread})",
+        duration(*running_ms),
+        row.worker.slot,
+        row.worker.generation,
+        scene.name,
+        row.worker.pid
+    );
+    let (doing, place_in_kernel) = (doing(row.request), place_in_kernel(scene, row));
+    let more = match scene.pool.stuck.saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" {more} more of its {} are stuck.", scene.unit()),
+    };
+    let rest = format!("{place}{doing}{place_in_kernel}.{more}");
+    Some(Verdict::new(Severity::Bad, lead, rest).look(anchor::row(row)))
+}
+
+fn count_alone(scene: &Scene<'_>) -> Option<Verdict> {
+    let (stuck, busy, name) = (scene.pool.stuck, scene.pool.busy, scene.name);
+    let lead = format!("Requests of pool {name} are stuck");
+    let rest = format!(": {stuck} of {busy} busy {} past `request-timeout`.", scene.unit());
+    (stuck != 0).then(|| Verdict::new(Severity::Bad, lead, rest).look(anchor::pool(name)))
+}
+
+/// Whether it computes or waits, where its worker tells, and what it has asked for so far.
+fn doing(request: &Request) -> String {
+    let Some(cpu_ms) = request.cpu_ms else { return queries(request) };
+    let (cpu, queries) = (processor(cpu_ms), queries(request));
+    let conclusion = if cpu_ms.saturating_mul(10) <= request.running_ms {
+        ", so it waits for something"
+    } else if request.running_ms.saturating_mul(8) <= cpu_ms.saturating_mul(10) {
+        ", so it computes"
+    } else {
+        ""
+    };
+    format!(": {cpu} on the processor{conclusion}{queries}")
+}
+
+fn processor(cpu_ms: u64) -> String {
+    if cpu_ms < 1_000 { format!("0.{} s", cpu_ms / 100) } else { duration(cpu_ms) }
+}
+
+fn queries(request: &Request) -> String {
+    match request.costs.db_queries {
+        0 => String::new(),
+        number => {
+            let time = milliseconds(request.costs.db_ms);
+            format!("; {number} database queries so far, {time}")
+        }
+    }
+}
+
+/// Where the kernel has its thread, if that was looked at.
+fn place_in_kernel(scene: &Scene<'_>, row: &Busy<'_>) -> String {
+    let mut held = scene.pool.post_mortems.iter().rev().flat_map(|record| &record.requests);
+    let held = held.find(|held: &&HeldRequest| !held.id.is_empty() && held.id == row.request.id);
+    let place = held.and_then(|held| held.thread.as_ref()?.wait_channel.as_ref());
+    place.map_or_else(String::new, |place| format!("; the kernel has it in {place}"))
+}
