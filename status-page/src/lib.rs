@@ -14,7 +14,7 @@ mod scoreboard;
 mod snapshot;
 mod text;
 mod trends;
-mod units;
+pub mod units;
 mod verdict;
 
 pub use auto::auto;
@@ -29,5 +29,6 @@ pub use snapshot::{
     RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
     WorkerState,
 };
-pub use text::text;
+pub use text::{TextStyle, text, text_in};
 pub use trends::{PoolTrend, Trends};
+pub use verdict::{Severity, Verdict, verdicts};

@@ -6,7 +6,7 @@ use crate::units::{count, duration};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Severity {
+pub enum Severity {
     /// Requests fail or wait.
     Bad,
     /// They soon may.
@@ -17,14 +17,15 @@ pub(crate) enum Severity {
 
 /// One finding, in a sentence or two.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) severity: Severity,
+pub struct Verdict {
+    /// How bad it is.
+    pub severity: Severity,
     /// May quote clients and workers.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 /// Returns all findings, the worst first; never none.
-pub(crate) fn verdicts(snapshot: &Snapshot) -> Vec<Verdict> {
+pub fn verdicts(snapshot: &Snapshot) -> Vec<Verdict> {
     let mut verdicts = server_verdicts(snapshot);
     let busiest = scoreboard::busiest(snapshot);
     for (name, pool) in &snapshot.pools {
