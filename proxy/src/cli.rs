@@ -4,8 +4,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ostler_status::UnixTime;
 
 /// How a command ended (`sysexits.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,16 +96,33 @@ pub(crate) enum Ask {
         #[arg(long)]
         now: bool,
     },
-    /// Prints one snapshot of the scoreboard
+    /// Prints one screen: findings first, then pools, routes, requests and events
     Status {
         #[command(flatten)]
         target: Target,
+        /// Print how it was at this moment, as 2026-01-31T14:03:12Z
+        #[arg(long, value_name = "MOMENT")]
+        at: Option<UnixTime>,
         /// Print JSON
         #[arg(long, conflicts_with = "auto")]
         json: bool,
         /// Print the plain-text fields of `mod_status`
         #[arg(long)]
         auto: bool,
+    },
+    /// Shows live what every thread is doing, and how it was; ? lists the keys
+    Top {
+        #[command(flatten)]
+        target: Target,
+        /// Begin in the past, at this moment, as 2026-01-31T14:03:12Z
+        #[arg(long, value_name = "MOMENT")]
+        at: Option<UnixTime>,
+        /// Begin with this pool alone
+        #[arg(long, value_name = "NAME")]
+        pool: Option<String>,
+        /// Time between two looks: 100ms to 1m
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+        interval: Duration,
     },
     /// The proxy process.
     #[command(hide = true)]
@@ -136,6 +155,15 @@ pub(crate) struct Target {
     /// The control socket [default: that of the configuration]
     #[arg(long, value_name = "PATH", conflicts_with = "path")]
     pub(crate) socket: Option<PathBuf>,
+}
+
+/// Reads the time between two looks.
+fn interval(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let range = Duration::from_millis(100)..=Duration::from_mins(1);
+    let interval = Duration::try_from(span).ok().filter(|interval| range.contains(interval));
+    interval.ok_or_else(|| "not within 100ms to 1m".to_owned())
 }
 
 impl ConfigFile {
@@ -190,7 +218,18 @@ mod tests {
         check(&["rnu"], ExitStatus::Usage);
         check(&["run", "--port", "80"], ExitStatus::Usage);
         check(&["status", "--json", "--auto"], ExitStatus::Usage);
+        check(&["status", "--at", "yesterday"], ExitStatus::Usage);
+        check(&["top", "--interval", "1ms"], ExitStatus::Usage);
+        check(&["top", "--interval", "2h"], ExitStatus::Usage);
         check(&["stop", "-c", "a.toml", "--socket", "b.sock"], ExitStatus::Usage);
+    }
+
+    #[test]
+    fn an_interval_has_a_unit() {
+        assert_eq!(interval("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(interval("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(interval("1m"), Ok(Duration::from_mins(1)));
+        assert!(interval("1").is_err() && interval("-1s").is_err());
     }
 
     #[test]

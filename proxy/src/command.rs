@@ -10,8 +10,9 @@ use ostler_supervisor::{Options, StartError, Supervisor, guard, log, stub};
 
 use crate::cli::{Ask, ConfigFile, ExitStatus, Target};
 use crate::control::Control;
-use crate::control_client::{self, AskError};
+use crate::control_client::{self, AskError, Form};
 use crate::process;
+use crate::top::{self, TopOptions};
 use crate::{touch, watch};
 
 /// How long the last answers of the control socket may take to be written.
@@ -37,8 +38,21 @@ pub(crate) fn run(ask: Ask) -> ExitCode {
         Ask::Stop { target, now } => {
             with_socket(&target, |socket| control_client::stop(socket, now)).into()
         }
-        Ask::Status { target, json, auto } => {
-            with_socket(&target, |socket| control_client::status(socket, json, auto)).into()
+        Ask::Status { target, at, json, auto } => {
+            let form = Form::of(json, auto);
+            with_socket(&target, |socket| control_client::status(socket, form, at)).into()
+        }
+        Ask::Top { target, at, pool, interval } => {
+            let shown = control_socket(&target)
+                .map(|socket| top::run(TopOptions { socket, interval, pool, at }));
+            match shown {
+                Ok(Ok(())) => ExitStatus::Done.into(),
+                Ok(Err(error)) => {
+                    complain(&format!("ostler: {error}"));
+                    error.exit_status().into()
+                }
+                Err(exit_status) => exit_status.into(),
+            }
         }
         Ask::Proxy => {
             call_process(c"ostler-proxy");

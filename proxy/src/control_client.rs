@@ -1,6 +1,6 @@
 //! The operator's side of the control socket.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use ostler_status::{Snapshot, TextStyle, UnixTime};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -17,6 +18,9 @@ use crate::cli::ExitStatus;
 
 /// From the answer that everything has ended to the end of the supervisor itself.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a status document may take: longer than the supervisor waits for it itself.
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +58,7 @@ impl AskError {
 /// Has the configuration put in force.
 pub(crate) fn reload(socket: &Path, force: bool) -> Result<String, AskError> {
     let body = serde_json::json!({ "force": force }).to_string();
-    let (answer, _supervisor) = ask(socket, Method::POST, "/reload", body)?;
+    let (answer, _supervisor) = run(ask(socket, Method::POST, "/reload", body))?;
     let version = parse(&answer)?.get("version").and_then(Value::as_u64).unwrap_or_default();
     Ok(format!("reloaded: configuration {version} is in force"))
 }
@@ -62,7 +66,7 @@ pub(crate) fn reload(socket: &Path, force: bool) -> Result<String, AskError> {
 /// Has the proxy process replaced.
 pub(crate) fn recycle_proxy(socket: &Path) -> Result<String, AskError> {
     let body = serde_json::json!({ "proxy": true }).to_string();
-    let (answer, _supervisor) = ask(socket, Method::POST, "/recycle", body)?;
+    let (answer, _supervisor) = run(ask(socket, Method::POST, "/recycle", body))?;
     let number = parse(&answer)?.get("proxy").and_then(Value::as_u64).unwrap_or_default();
     Ok(format!("recycled: proxy process {number} serves"))
 }
@@ -70,57 +74,107 @@ pub(crate) fn recycle_proxy(socket: &Path) -> Result<String, AskError> {
 /// Has every worker of a pool replaced.
 pub(crate) fn recycle(socket: &Path, pool: &str) -> Result<String, AskError> {
     let body = serde_json::json!({ "pool": pool }).to_string();
-    let (_answer, _supervisor) = ask(socket, Method::POST, "/recycle", body)?;
+    let (_answer, _supervisor) = run(ask(socket, Method::POST, "/recycle", body))?;
     Ok(format!("recycled: every worker of pool {pool:?} is replaced"))
 }
 
 /// Has everything ended, and waits for the end of the supervisor itself.
 pub(crate) fn stop(socket: &Path, now: bool) -> Result<String, AskError> {
     let body = serde_json::json!({ "now": now }).to_string();
-    let (_answer, supervisor) = ask(socket, Method::POST, "/stop", body)?;
+    let (_answer, supervisor) = run(ask(socket, Method::POST, "/stop", body))?;
     if let Some(supervisor) = supervisor {
         wait_for_exit(&supervisor);
     }
     Ok("stopped".to_owned())
 }
 
-/// Returns one snapshot: as JSON, as the fields of `mod_status`, or in short.
-pub(crate) fn status(socket: &Path, json: bool, auto: bool) -> Result<String, AskError> {
-    let target = match (json, auto) {
-        (_, true) => "/status?auto",
-        (true, false) => "/status?json",
-        (false, false) => "/status?text",
+/// In which form a snapshot is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// All of it.
+    Json,
+    /// The fields of `mod_status`.
+    Auto,
+    /// One screen.
+    Text,
+}
+
+impl Form {
+    /// What was typed.
+    pub(crate) fn of(json: bool, auto: bool) -> Self {
+        match (json, auto) {
+            (_, true) => Self::Auto,
+            (true, false) => Self::Json,
+            (false, false) => Self::Text,
+        }
+    }
+}
+
+/// Returns one snapshot, of now or of a moment of the past.
+pub(crate) fn status(socket: &Path, form: Form, at: Option<UnixTime>) -> Result<String, AskError> {
+    let word = match form {
+        Form::Auto => "auto",
+        // The screen is made here, where it is known what the terminal can show.
+        Form::Json | Form::Text => "json",
     };
-    let (answer, _supervisor) = ask(socket, Method::GET, target, String::new())?;
-    Ok(answer)
+    let document = run(document(socket, &query(word, at)))?;
+    if form != Form::Text {
+        return Ok(document);
+    }
+    let snapshot: Snapshot = serde_json::from_str(&document)
+        .map_err(|error| AskError::Broken(format!("not a snapshot: {error}")))?;
+    let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let style = if wants_colour && io::stdout().is_terminal() {
+        TextStyle::Coloured
+    } else {
+        TextStyle::Plain
+    };
+    Ok(ostler_status::text_in(&snapshot, style))
+}
+
+/// The target of a request for the status page in this form, of now or of a moment of the past.
+pub(crate) fn query(word: &str, at: Option<UnixTime>) -> String {
+    let at = at.map_or_else(String::new, |at| format!("&at={at}"));
+    format!("/status?{word}{at}")
+}
+
+/// Returns what the status page says, within [`DOCUMENT_TIMEOUT`].
+pub(crate) async fn document(socket: &Path, target: &str) -> Result<String, AskError> {
+    let asked = ask(socket, Method::GET, target, String::new());
+    match tokio::time::timeout(DOCUMENT_TIMEOUT, asked).await {
+        Ok(answer) => answer.map(|(document, _supervisor)| document),
+        Err(_elapsed) => Err(AskError::Broken(format!("nothing within {DOCUMENT_TIMEOUT:?}"))),
+    }
+}
+
+/// Runs one command to its end.
+fn run<T>(asking: impl Future<Output = Result<T, AskError>>) -> Result<T, AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| AskError::Broken(error.to_string()))?.block_on(asking)
 }
 
 /// Sends one request. Returns the answer, and the supervisor's process.
-fn ask(
+async fn ask(
     socket: &Path,
     method: Method,
     target: &str,
     body: String,
 ) -> Result<(String, Option<OwnedFd>), AskError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    let stream = connect(socket).await?;
+    let supervisor = process_of(&stream);
+    let (status, text) = exchange(stream, method, target, body)
+        .await
         .map_err(|error| AskError::Broken(error.to_string()))?;
-    runtime.block_on(async {
-        let stream = connect(socket).await?;
-        let supervisor = process_of(&stream);
-        let (status, text) = exchange(stream, method, target, body)
-            .await
-            .map_err(|error| AskError::Broken(error.to_string()))?;
-        if status.is_success() {
-            return Ok((text, supervisor));
-        }
-        let error = parse(&text)?.get("error").and_then(Value::as_str).map(str::to_owned);
-        let error = error.unwrap_or(text);
-        Err(match status {
-            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND => AskError::Config(error),
-            _ => AskError::Refused(error),
-        })
+    if status.is_success() {
+        return Ok((text, supervisor));
+    }
+    // The supervisor says JSON; what the proxy process says is passed on as it is.
+    let document: Option<Value> = serde_json::from_str(&text).ok();
+    let error = document.and_then(|it| Some(it.get("error")?.as_str()?.to_owned()));
+    let error = error.unwrap_or_else(|| text.trim_end().to_owned());
+    Err(match status {
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND => AskError::Config(error),
+        _ => AskError::Refused(error),
     })
 }
 

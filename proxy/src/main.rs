@@ -42,6 +42,7 @@ mod snapshot;
 mod spool;
 mod status;
 mod tasks;
+mod top;
 mod touch;
 mod transport;
 mod watch;

@@ -18,7 +18,7 @@ mod snapshot;
 mod text;
 mod thin;
 mod trends;
-mod units;
+pub mod units;
 mod verdict;
 
 pub use auto::auto;
@@ -35,5 +35,6 @@ pub use snapshot::{
     RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
     WorkerState,
 };
-pub use text::text;
+pub use text::{TextStyle, text, text_in};
 pub use trends::{PoolStep, PoolTrend, Step, TrendLog, Trends};
+pub use verdict::{Severity, Verdict, verdicts};

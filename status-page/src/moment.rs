@@ -36,17 +36,17 @@ impl UnixTime {
     }
 
     /// Returns how many milliseconds this is after `earlier`; 0 if it is before it.
-    pub(crate) fn ms_since(self, earlier: Self) -> u64 {
+    pub fn ms_since(self, earlier: Self) -> u64 {
         self.ms.saturating_sub(earlier.ms)
     }
 
     /// Returns the time of day, as `03:04:05`.
-    pub(crate) fn clock(self) -> String {
+    pub fn clock(self) -> String {
         self.timestamp().strftime("%H:%M:%S").to_string()
     }
 
     /// Returns the date and time, as `2026-01-01 03:04:05`.
-    pub(crate) fn date_and_clock(self) -> String {
+    pub fn date_and_clock(self) -> String {
         self.timestamp().strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 
@@ -93,8 +93,8 @@ impl UnixTime {
             _ => text.to_owned(),
         };
         zoned.parse().ok().or_else(|| {
-            let civil: jiff::civil::DateTime = text.parse().ok()?;
-            let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            let civil: DateTime = text.parse().ok()?;
+            let zoned = civil.to_zoned(TimeZone::UTC).ok()?;
             u64::try_from(zoned.timestamp().as_millisecond()).ok().map(Self::from_ms)
         })
     }

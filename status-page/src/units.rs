@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Returns a duration with the one or two units that matter: `850 ms`, `3.2 s`, `4 min 5 s`.
-pub(crate) fn duration(ms: u64) -> String {
+pub fn duration(ms: u64) -> String {
     let (seconds, minutes, hours, days) =
         (ms / 1_000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
     match ms {
@@ -16,7 +16,7 @@ pub(crate) fn duration(ms: u64) -> String {
 }
 
 /// Returns a duration given in seconds.
-pub(crate) fn seconds(seconds: f64) -> String {
+pub fn seconds(seconds: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -27,7 +27,7 @@ pub(crate) fn seconds(seconds: f64) -> String {
 }
 
 /// Returns a time in milliseconds that may be well below one: `0.4 ms`, `12 ms`, `3.2 s`.
-pub(crate) fn milliseconds(ms: f64) -> String {
+pub fn milliseconds(ms: f64) -> String {
     if ms <= 0.0 {
         "0 ms".to_owned()
     } else if ms < 10.0 {
@@ -38,7 +38,7 @@ pub(crate) fn milliseconds(ms: f64) -> String {
 }
 
 /// Returns a size: `512 B`, `64.0 KiB`, `1.5 GiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
+pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1_024 {
         return format!("{bytes} B");
@@ -56,7 +56,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
 }
 
 /// Returns a count with a thin space at each thousand.
-pub(crate) fn count(count: u64) -> String {
+pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 2);
     for (index, digit) in digits.chars().enumerate() {
@@ -71,7 +71,7 @@ pub(crate) fn count(count: u64) -> String {
 /// Returns the text with everything that could steer a terminal or turn text around made visible.
 ///
 /// These are control characters (line breaks too) and the marks of direction of Unicode.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_steering) {
         return Cow::Borrowed(text);
     }

@@ -23,7 +23,7 @@ const RECENT_MS: u64 = 600_000;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Severity {
+pub enum Severity {
     /// Requests fail or wait.
     Bad,
     /// They soon may.
@@ -36,14 +36,15 @@ pub(crate) enum Severity {
 
 /// One finding, in a sentence or two. Its texts may quote clients and workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) severity: Severity,
+pub struct Verdict {
+    /// How bad it is.
+    pub severity: Severity,
     /// What is so, without numbers that are others each second.
-    pub(crate) lead: String,
+    pub lead: String,
     /// The rest: since when, how much, and what to do.
-    pub(crate) rest: String,
+    pub rest: String,
     /// Name of the part of the page that shows more.
-    pub(crate) look: Option<String>,
+    pub look: Option<String>,
 }
 
 impl Verdict {
@@ -91,7 +92,7 @@ impl Scene<'_> {
 }
 
 /// Returns all findings, the worst first; never none.
-pub(crate) fn verdicts(snapshot: &Snapshot) -> Vec<Verdict> {
+pub fn verdicts(snapshot: &Snapshot) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let busiest = scoreboard::busiest(snapshot);
     for (name, pool) in &snapshot.pools {

@@ -19,7 +19,11 @@ pub(super) fn write(page: &mut Markup, verdicts: &[Verdict]) {
     let (first, others) = verdicts.split_at_checked(FIRST).unwrap_or((verdicts, &[]));
     write_list(page, first);
     if !others.is_empty() {
-        page.put("<details id=\"more-findings\"><summary>", others.len(), " more findings</summary>");
+        page.put(
+            "<details id=\"more-findings\"><summary>",
+            others.len(),
+            " more findings</summary>",
+        );
         write_list(page, others);
         page.raw("</details>\n");
     }

@@ -77,7 +77,7 @@ pub struct Pool {
 
 impl Pool {
     /// Tells whether its rows are requests of an asynchronous worker, not threads.
-    pub(crate) fn is_service(&self) -> bool {
+    pub fn is_service(&self) -> bool {
         self.threads < self.concurrency
     }
 }
@@ -99,7 +99,7 @@ pub enum PoolState {
 
 impl PoolState {
     /// Returns its name in the document.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Starting => "starting",
@@ -151,7 +151,7 @@ impl ShedTotal {
     }
 
     /// Returns all of them.
-    pub(crate) fn sum(&self) -> u64 {
+    pub fn sum(&self) -> u64 {
         self.entries().into_iter().map(|(_, number)| number).sum()
     }
 }
@@ -268,7 +268,7 @@ pub enum WorkerState {
 
 impl WorkerState {
     /// Returns its name in the document.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Warming => "warming",
@@ -352,7 +352,7 @@ impl ThreadState {
     }
 
     /// Tells whether a request is in it.
-    pub(crate) fn is_busy(self) -> bool {
+    pub fn is_busy(self) -> bool {
         matches!(self, Self::Working | Self::Finishing)
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn routes(snapshot: &Snapshot) -> Vec<Verdict> {
     };
     let was_over = snapshot.routes.iter().filter(was_over).take(ROUTES);
     verdicts.extend(was_over.filter_map(|route| was_over_budget(snapshot, route)));
-    let mut failing: Vec<&Route> = snapshot.routes.iter().filter(|route| is_failing(route)).collect();
+    let mut failing: Vec<&Route> =
+        snapshot.routes.iter().filter(|route| is_failing(route)).collect();
     failing.sort_by_key(|route| std::cmp::Reverse(route.window.errors));
     verdicts.extend(failing.into_iter().take(ROUTES).map(failure));
     verdicts
@@ -72,11 +73,8 @@ fn is_failing(route: &Route) -> bool {
 fn failure(route: &Route) -> Verdict {
     let (name, window) = (&route.name, &route.window);
     let requests = window.requests.max(window.errors);
-    let severity = if requests <= window.errors.saturating_mul(2) {
-        Severity::Bad
-    } else {
-        Severity::Warning
-    };
+    let severity =
+        if requests <= window.errors.saturating_mul(2) { Severity::Bad } else { Severity::Warning };
     let (errors, requests) = (count(window.errors), count(requests));
     let rest = format!(
         ": {errors} of {requests} of the last minute ended with 500 to 599 or were broken off."

@@ -121,23 +121,15 @@ fn missing_workers_are_told_with_their_last_words() {
         stderr: vec!["Traceback".to_owned(), "ImportError: no module".to_owned(), String::new()],
         ..LastExit::default()
     };
-    let down = Pool {
-        state: PoolState::Down,
-        ready: 0,
-        last_exit: Some(exit.clone()),
-        ..pool(0, 0)
-    };
+    let down =
+        Pool { state: PoolState::Down, ready: 0, last_exit: Some(exit.clone()), ..pool(0, 0) };
     check(
         &down,
         &["Bad Pool web is down: 0 of 2 workers ready. Worker 1-7 exited 5.0 s ago: status 1. \
            Its last words: ImportError: no module"],
     );
-    let killed = LastExit {
-        exit: "signal 9".to_owned(),
-        signal: Some(9),
-        stderr: Vec::new(),
-        ..exit
-    };
+    let killed =
+        LastExit { exit: "signal 9".to_owned(), signal: Some(9), stderr: Vec::new(), ..exit };
     check(
         &Pool { last_exit: Some(killed), ..pool(0, 0) },
         &["Warning Worker 1-7 of pool web exited 5.0 s ago: signal 9. Nothing of ours sent that: \
@@ -245,7 +237,10 @@ fn an_origin_is_bad_only_when_all_its_servers_are_down() {
     let down = "Server http://a of origin cdn is down since 00:00:04 UTC, for 6.0 s: connection \
                 refused.";
     for (servers, expected) in [
-        (vec![server(false), server(true)], format!("Warning {down} 1 of 2 servers take its requests.")),
+        (
+            vec![server(false), server(true)],
+            format!("Warning {down} 1 of 2 servers take its requests."),
+        ),
         (vec![server(false)], format!("Bad {down} The origin has no other: its requests fail.")),
     ] {
         let mut snapshot = snapshot(pool(0, 0));

@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use ostler_status::{
-    CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, Snapshot, auto, html, json,
-    prometheus, text,
+    CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, Event, HtmlOptions, Route, Snapshot, TextStyle,
+    auto, html, json, prometheus, text, text_in,
 };
 
 use crate::sample;
@@ -30,6 +30,42 @@ fn prometheus_is_what_it_was() {
 #[test]
 fn the_terminal_screen_is_what_it_was() {
     insta::assert_snapshot!(text(&sample::snapshot()));
+}
+
+#[test]
+fn a_usual_site_fits_a_terminal() {
+    let mut snapshot = sample::snapshot();
+    snapshot.origins.clear();
+    snapshot.server.config_error = None;
+    snapshot.pools.remove("api");
+    let pool = snapshot.pools.get_mut("web").unwrap();
+    pool.workers.remove(0);
+    (pool.recycles_pending, pool.stuck) = (Vec::new(), 0);
+    for name in ["/", "/leaderboard", "/problems"] {
+        let mut route = Route { name: name.to_owned(), ..Route::default() };
+        route.window.requests = 12_345;
+        route.window.costs.db_queries = 99_999;
+        snapshot.routes.push(route);
+        let text = format!("Pool web was full for 4.5 s, {name} held most of it.");
+        snapshot.events.push(Event { text, ..Event::default() });
+    }
+    let screen = text(&snapshot);
+    assert!(screen.lines().count() <= 24, "{screen}");
+    let findings = |line: &&str| !line.starts_with('!');
+    let widest = screen.lines().filter(findings).map(|line| line.chars().count()).max();
+    assert!(widest <= Some(80), "{screen}");
+}
+
+#[test]
+fn colours_add_nothing_but_colours() {
+    let snapshot = sample::snapshot();
+    let coloured = text_in(&snapshot, TextStyle::Coloured);
+    assert!(coloured.contains("\u{1b}[1;31m"), "{coloured:?}");
+    let mut plain = String::new();
+    let mut pieces = coloured.split('\u{1b}');
+    plain.push_str(pieces.next().unwrap());
+    plain.extend(pieces.map(|piece| piece.split_once('m').unwrap().1));
+    assert_eq!(plain, text(&snapshot));
 }
 
 #[test]
@@ -71,7 +107,9 @@ fn a_page_of_the_past_says_so_and_stays_as_it_is() {
     for moment in ["02:25:45", "03:24:45", "03:25:35", "03:25:55", "04:25:45"] {
         assert!(past.contains(&format!("href=\"?at=2026-01-01T{moment}Z\"")), "{past}");
     }
-    assert!(past.contains("type=\"datetime-local\" name=\"at\"") && past.contains("type=\"range\""));
+    assert!(
+        past.contains("type=\"datetime-local\" name=\"at\"") && past.contains("type=\"range\"")
+    );
 }
 
 #[test]

@@ -19,7 +19,8 @@ async fn every_part_of_the_page_is_readable_on_a_desktop_and_a_phone_light_and_d
             let page = Page::open(server.address(), "", eyes).await;
             let shade = if is_dark { "dark" } else { "light" };
             page.picture(&format!("sample-{}-{shade}", eyes.width)).await;
-            page.run("document.querySelectorAll('details').forEach((one) => one.open = true);").await;
+            page.run("document.querySelectorAll('details').forEach((one) => one.open = true);")
+                .await;
             assert_eq!(page.run("return problems();").await, json!([]), "{eyes:?}");
             let first = page.run("return findings();").await;
             assert!(first.as_array().is_some_and(|findings| 3 <= findings.len()), "{first}");
