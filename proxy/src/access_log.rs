@@ -297,7 +297,8 @@ mod tests {
     #[test]
     fn the_extended_format_says_why_and_where() {
         let line = written(AccessFormat::Extended);
-        let end = "\"-\" \"-\" reason=queue-full pool=web route=- queue=0.005000 run=0.000000 id=42\n";
+        let end =
+            "\"-\" \"-\" reason=queue-full pool=web route=- queue=0.005000 run=0.000000 id=42\n";
         assert!(line.ends_with(end), "{line}");
     }
 

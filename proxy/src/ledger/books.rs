@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ostler_segment::counter::{Durations, Route as Counter, RouteCounters};
-use ostler_segment::{CounterPage, Costs};
+use ostler_segment::{Costs, CounterPage};
 use ostler_status::OverBudget;
 
 use super::Figures;
 use crate::entry::Entry;
+use crate::reason::Reason;
 use crate::shared::Complaints;
 
 /// One route, and where its costs are counted.
@@ -52,7 +53,7 @@ impl RouteBooks {
         if entry.is_error() {
             counters.add(Counter::ErrorsTotal, 1);
         }
-        if entry.reason.is_some_and(|reason| reason.is_shed()) {
+        if entry.reason.is_some_and(Reason::is_shed) {
             counters.add(Counter::ShedTotal, 1);
         }
     }

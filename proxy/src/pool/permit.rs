@@ -88,8 +88,8 @@ impl Permit {
         let queued_us = u64::try_from(self.queued.as_micros()).unwrap_or(u64::MAX);
         let unix_us = u64::try_from(clock::unix_now().as_micros()).unwrap_or(u64::MAX);
         let route = charge.as_ref().map_or(0, |charge| charge.books.number);
-        let is_shown = row.describe(self.ticket, summary)
-            && row.start(self.ticket, route, queued_us, unix_us);
+        let is_shown =
+            row.describe(self.ticket, summary) && row.start(self.ticket, route, queued_us, unix_us);
         debug_assert!(is_shown, "a row is described by who claimed it");
         self.started = Some(clock::now());
         Counter::QUEUE_WAIT.add(&self.pool.counters, queued_us);

@@ -76,11 +76,7 @@ fn figures(all: &[Figures], number: u32) -> Figures {
     all.get(number).copied().unwrap_or_default()
 }
 
-fn route(
-    charged: &ChargedRoute,
-    totals: &Totals,
-    by_pool: &BTreeMap<&str, u64>,
-) -> status::Route {
+fn route(charged: &ChargedRoute, totals: &Totals, by_pool: &BTreeMap<&str, u64>) -> status::Route {
     let books = &charged.books;
     let counters = books.counters();
     let all = figures(&totals.all, books.number);
