@@ -7,6 +7,7 @@
 //!
 //! - [`threads`] runs a blocking handler on a fixed number of threads, as `mod_wsgi` does.
 //! - [`service`] runs an asynchronous [`tower::Service`], such as an `axum::Router`.
+//! - [`cost`] tells operators what a request costs: database queries, calls to other services.
 //! - [`Worker`] is what both are made of, for tests and for sockets of one's own.
 //!
 //! Started by hand, without Ostler, a worker listens on `OSTLER_LISTEN` (`127.0.0.1:8000` unless
@@ -16,6 +17,7 @@
 
 mod body;
 mod connection;
+mod context;
 mod environment;
 mod failure;
 mod listen;
@@ -30,6 +32,7 @@ use std::error::Error;
 use std::io::{self, Write as _};
 
 pub use crate::body::Body;
+pub use crate::context::{Context, cost};
 pub use crate::environment::EnvironmentError;
 pub use crate::listen::{AddressError, ListenAddress};
 pub use crate::request::RequestExt;

@@ -5,19 +5,21 @@
 //! woken for it is in `ostler_segment`; here are this worker's side of it and nothing else.
 
 mod answer;
+mod clock;
 mod head;
 mod upload;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 use std::time::Duration;
 
 pub(crate) use answer::Answer;
 use atomic_waker::AtomicWaker;
+pub(crate) use clock::start as start_clock;
 use ostler_segment::{
-    Access, Bell, Cell, CellTicket, LinkKind, Rung, Segment, SegmentError, take_inherited,
+    Access, Bell, Cell, CellTicket, Cost, LinkKind, Rung, Segment, SegmentError, take_inherited,
 };
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -48,6 +50,8 @@ pub(crate) struct Ring {
     lanes: Vec<OwnedFd>,
     /// Of each cell: the task that reads the request, and the one that answers it.
     tasks: Vec<Tasks>,
+    /// Of each cell: held by who reports of the request, and by who ends it.
+    reports: Vec<Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +84,8 @@ impl Ring {
             return Err(RingError::Eventfds { lanes: segment.head().lanes, found });
         }
         let tasks = (0..segment.rows()).map(|_| Tasks::default()).collect();
-        Ok(Self { segment, bell, lanes, tasks })
+        let reports = (0..segment.rows()).map(|_| Mutex::default()).collect();
+        Ok(Self { segment, bell, lanes, tasks, reports })
     }
 
     /// Says that this worker takes requests here, before it says that it is ready.
@@ -195,9 +200,37 @@ impl Taken {
         self.ring.bell().note_handler(ran);
     }
 
-    /// Shows in the scoreboard which thread serves it.
+    /// Shows in the scoreboard which thread serves it, and from when on that works for it.
     pub(crate) fn show_thread(&self, tid: u32) {
-        self.ring.segment.row(self.row).set_tid(tid);
+        let clock_us = clock::last_us().unwrap_or_default();
+        self.ring.segment.row(self.row).set_thread(tid, clock_us);
+    }
+
+    /// Adds to what the request has cost, unless it has ended.
+    pub(crate) fn add_costs(&self, amounts: &[(Cost, u64)]) {
+        self.with_reports(|| {
+            if self.cell().is_running(self.ticket) {
+                let row = self.ring.segment.row(self.row);
+                for &(cost, amount) in amounts {
+                    row.add_cost(cost, amount);
+                }
+            }
+        });
+    }
+
+    /// Ends the request: its cell goes back to the proxy, with all that is known of its cost.
+    fn finish(&self) {
+        if let Some(used_us) = clock::used_us() {
+            self.ring.segment.row(self.row).add_cpu(used_us);
+        }
+        self.with_reports(|| self.cell().finish(self.ticket));
+    }
+
+    /// Does something that reports and the end of the request must not do at one time.
+    fn with_reports<T>(&self, work: impl FnOnce() -> T) -> T {
+        let lock = self.ring.reports.get(self.row as usize);
+        let _held = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        work()
     }
 
     fn cell(&self) -> Cell<'_> {

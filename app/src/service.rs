@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use crate::connection::AtHalfClose;
 use crate::failure::{FAILED, RequestLine};
-use crate::{AnyError, Body, RunError, Worker, connection};
+use crate::{AnyError, Body, RunError, Worker, connection, context};
 
 /// Runs `worker` until drained.
 pub(crate) fn run<S, B>(
@@ -47,7 +47,8 @@ where
         let (end, ended) = watch::channel(false);
         let from_ring = ring.map(|ring| ring.run(service.clone(), Arc::clone(&permits), ended));
         let from_ring = from_ring.map(spawn);
-        let answer = move |request| answer(service.clone(), Arc::clone(&permits), request);
+        let answer =
+            move |request| context::answer(answer(service.clone(), Arc::clone(&permits), request));
         connection::serve(acceptor, stop, AtHalfClose::Cancel, answer).await;
         end.send_replace(true);
         if let Some(from_ring) = from_ring {

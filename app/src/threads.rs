@@ -17,9 +17,10 @@ use ostler_segment::LinkKind;
 use tokio::sync::oneshot;
 
 use crate::connection::AtHalfClose;
+use crate::context::Context;
 use crate::failure::{FAILED, RequestLine};
 use crate::response::{BodyWriter, Outgoing, Produce, ResponseBody, Source};
-use crate::ring::{Ring, Taken};
+use crate::ring::{Ring, Taken, start_clock};
 use crate::{Request, Response, RunError, Worker, connection, report};
 
 /// A request on its way from a socket to a thread.
@@ -147,6 +148,7 @@ impl Queue {
 /// The life of a thread.
 fn work<H: Fn(Request) -> Response>(queue: &Queue, handler: &H) {
     let tid = rustix::thread::gettid().as_raw_pid().unsigned_abs();
+    start_clock();
     let mut start = 0;
     while let Some(work) = queue.next(&mut start) {
         match work {
@@ -177,7 +179,9 @@ fn run_job<H: Fn(Request) -> Response>(
     line: &RequestLine,
     handler: &H,
 ) {
-    let (head, body) = call(request, line, handler).into_parts();
+    let context = Context::gathering();
+    let (mut head, body) = context.run(|| call(request, line, handler)).into_parts();
+    context.write_to(&mut head.headers);
     // A reply that nobody waits for is dropped: the client left.
     match body.0 {
         Source::Complete(bytes) => {

@@ -214,6 +214,7 @@ impl Pool {
         let was_withdrawn = worker.is_withdrawn();
         worker.set_standing(Standing::Killed);
         self.stop_granting(worker);
+        let figures = worker.segment.figures();
         let mut books = self.books();
         if !was_withdrawn {
             books.last_exit = Some(LastExit {
@@ -223,6 +224,8 @@ impl Pool {
                 exit: exit.to_string(),
                 status: exit.status(),
                 signal: exit.signal(),
+                rss_bytes: figures.map(|figures| figures.rss_bytes),
+                cpu_s: figures.map(|it| Duration::from_micros(it.cpu_us()).as_secs_f64()),
                 ..LastExit::default()
             });
             if books.admission.serving() < books.whole {
@@ -255,6 +258,11 @@ impl Pool {
         books.workers.retain(|known| known.number != worker.number);
         books.held.retain(|held| held.worker.number != worker.number);
         worker.idle.notify_one();
+    }
+
+    /// Its workers.
+    pub(crate) fn workers(&self) -> Vec<Arc<Worker>> {
+        self.books().workers.clone()
     }
 
     /// The worker of a slot and generation.

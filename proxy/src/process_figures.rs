@@ -1,5 +1,10 @@
 //! What the kernel knows of a process: memory, processor time, descriptors.
+//!
+//! Of a worker the supervisor has looked it up already, once a second, and the segment has it.
 
+use std::time::Duration;
+
+use ostler_segment::Segment;
 use procfs::WithCurrentSystemInfo as _;
 use procfs::process::Process;
 
@@ -13,6 +18,17 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
+    /// What the supervisor has found out about a worker; until it has, what the kernel says.
+    pub(crate) fn of_worker(segment: &Segment, pid: u32) -> Self {
+        let Some(figures) = segment.figures() else { return Self::of(pid) };
+        Self {
+            user_s: Duration::from_micros(figures.user_us).as_secs_f64(),
+            system_s: Duration::from_micros(figures.system_us).as_secs_f64(),
+            rss_bytes: Some(figures.rss_bytes),
+            fds: None,
+        }
+    }
+
     /// Reads `/proc/PID`.
     pub(crate) fn of(pid: u32) -> Self {
         let process = i32::try_from(pid).ok().and_then(|pid| Process::new(pid).ok());

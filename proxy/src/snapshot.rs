@@ -39,8 +39,9 @@ pub(crate) fn take(shared: &Shared, live: &LiveConfig, host: &str) -> status::Sn
         })
         .collect();
     let origins = live.origins.iter().map(|(name, origin)| (name.clone(), self::origin(origin)));
-    let workers = || pools.values().flat_map(|pool| &pool.workers);
-    let figures: Vec<Figures> = workers().map(|worker| Figures::of(worker.pid)).collect();
+    let workers = live.pools.values().flat_map(|target| target.pool.workers());
+    let figures: Vec<Figures> =
+        workers.map(|worker| Figures::of_worker(&worker.segment, worker.pid)).collect();
     let sum = |part: fn(&Figures) -> f64| figures.iter().map(part).sum();
     let machine = status::Machine {
         server_name: host.to_owned(),
@@ -246,7 +247,7 @@ fn workers(view: &PoolView, now: Duration, ledger: &Ledger) -> Vec<status::Worke
 }
 
 fn worker(worker: &Worker, now: Duration, ledger: &Ledger) -> status::Worker {
-    let figures = Figures::of(worker.pid);
+    let figures = Figures::of_worker(&worker.segment, worker.pid);
     let state = match worker.standing() {
         Standing::Starting => status::WorkerState::Starting,
         Standing::Warming => status::WorkerState::Warming,
@@ -298,8 +299,8 @@ fn thread(
             queued_ms: request.queued_us / 1_000,
             running_ms: whole_ms(now.saturating_sub(started)),
             route: ledger.name(request.route).map_or_else(String::new, |name| name.to_string()),
+            cpu_ms: request.cpu_us.map(|us| us / 1_000),
             costs: costs(&request.costs),
-            ..status::Request::default()
         }
     });
     status::Thread {
@@ -308,7 +309,8 @@ fn thread(
         state: status::ThreadState::of(worker, row.state != RowState::Free),
         stuck: row.state == RowState::Stuck,
         requests_total: row.requests_total,
-        cpu_s: None,
+        // A worker that does not tell its threads does not tell their time either.
+        cpu_s: (row.tid != 0).then(|| Duration::from_micros(row.cpu_us_total).as_secs_f64()),
         request,
     }
 }

@@ -3,6 +3,7 @@
 //! `PROBE_MODE=threads` runs it as a blocking handler, `PROBE_MODE=service` as a service.
 //! What the paths do is listed at [`Probe`]. With `PROBE_LEAK=BYTES` each request leaks as many.
 
+mod costs;
 mod journal;
 mod path;
 mod ticks;
@@ -80,6 +81,19 @@ fn answer(request: Request) -> Response {
             sleep(time);
             ResponseBody::from(HELLO)
         }
+        Probe::Cost { count, pause } => {
+            costs::report(count);
+            sleep(pause);
+            ResponseBody::from(HELLO)
+        }
+        Probe::Haunt(time) => {
+            costs::haunt(time);
+            ResponseBody::from(HELLO)
+        }
+        Probe::Burn(time) => {
+            costs::burn(time);
+            ResponseBody::from(HELLO)
+        }
         Probe::Echo => ResponseBody::from(body),
         Probe::Unread => ResponseBody::from(HELLO),
         Probe::Broken => ResponseBody::from_writer(|_| {
@@ -112,6 +126,19 @@ async fn answer_asynchronously(
             let guard = Guard;
             tokio::time::sleep(time).await;
             guard.defuse();
+            full(Bytes::from(HELLO))
+        }
+        Probe::Cost { count, pause } => {
+            costs::report(count);
+            tokio::time::sleep(pause).await;
+            full(Bytes::from(HELLO))
+        }
+        Probe::Haunt(time) => {
+            costs::haunt(time);
+            full(Bytes::from(HELLO))
+        }
+        Probe::Burn(time) => {
+            costs::burn(time);
             full(Bytes::from(HELLO))
         }
         Probe::Echo => body.boxed_unsync(),

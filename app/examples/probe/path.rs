@@ -18,6 +18,18 @@ pub(crate) enum Probe {
         /// Before each.
         pause: Duration,
     },
+    /// `/cost/COUNT/MS`: reports so many database queries of 1 ms each, then as `/sleep/MS`.
+    Cost {
+        /// How many.
+        count: u64,
+        /// How long it takes afterwards.
+        pause: Duration,
+    },
+    /// `/haunt/MS`: 66 bytes of text at once, while a thread of its own goes on reporting database
+    /// queries of this request for so many milliseconds.
+    Haunt(Duration),
+    /// `/burn/MS`: 66 bytes of text after so many milliseconds of processor time.
+    Burn(Duration),
     /// `/unread`: 66 bytes of text after 50 ms, while a task of its own reads the body.
     Unread,
     /// `/broken`: the body of the answer panics.
@@ -64,6 +76,12 @@ impl Probe {
             "panic" => Self::AtOnce(AtOnce::Panic),
             "bytes" => Self::AtOnce(AtOnce::Bytes(parts.next()?.parse().ok()?)),
             "leak" => Self::AtOnce(AtOnce::Leak(parts.next()?.parse().ok()?)),
+            "cost" => Self::Cost {
+                count: parts.next()?.parse().ok()?,
+                pause: milliseconds(parts.next()?)?,
+            },
+            "haunt" => Self::Haunt(milliseconds(parts.next()?)?),
+            "burn" => Self::Burn(milliseconds(parts.next()?)?),
             "broken" => Self::Broken,
             "echo" => Self::Echo,
             "unread" => Self::Unread,

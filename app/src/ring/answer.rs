@@ -110,10 +110,9 @@ impl Drop for Answer {
         if let Some(upload) = &self.upload {
             upload.revoke();
         }
-        let cell = self.taken.cell();
         // What is complete stays complete.
-        cell.abort(&mut self.end);
-        cell.finish(self.taken.ticket);
+        self.taken.cell().abort(&mut self.end);
+        self.taken.finish();
         self.taken.tell_proxy();
     }
 }

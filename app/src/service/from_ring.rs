@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::answer;
+use crate::context::Context;
 use crate::failure::RequestLine;
 use crate::ring::{Answer, Reader, Received, Ring, Taken};
 use crate::{AnyError, Body, RunError};
@@ -70,7 +71,9 @@ impl Loop {
             {
                 self.start = taken.row().wrapping_add(1);
                 let (service, permits) = (service.clone(), Arc::clone(&permits));
-                self.begin(Box::pin(converse(taken, service, permits))).await;
+                let context = Context::of(&taken);
+                let running = context.scope(converse(taken, service, permits));
+                self.begin(Box::pin(running)).await;
                 count += 1;
             }
             while self.running.try_join_next().is_some() {}

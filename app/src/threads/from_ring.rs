@@ -7,6 +7,7 @@ use std::time::Instant;
 use hyper::body::Body as _;
 
 use super::{call, write_body};
+use crate::context::Context;
 use crate::failure::RequestLine;
 use crate::response::{BodyWriter, Source};
 use crate::ring::{Answer, Reader, Received, Taken};
@@ -20,7 +21,7 @@ const PIECE_BYTES: usize = 32 * 1024;
 pub(super) fn run<H: Fn(Request) -> Response>(taken: Taken, handler: &H) {
     let begun = Instant::now();
     let bell = taken.clone();
-    answer(taken, handler);
+    Context::of(&taken).run(|| answer(taken, handler));
     bell.note_handler(begun.elapsed());
 }
 

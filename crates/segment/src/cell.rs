@@ -331,6 +331,11 @@ impl<'a> Cell<'a> {
         self.state(ticket) != Some(CellState::Taken)
     }
 
+    /// Tells whether the worker has the request and has not ended it, waited for or not.
+    pub fn is_running(&self, ticket: CellTicket) -> bool {
+        matches!(self.state(ticket), Some(CellState::Taken | CellState::Left))
+    }
+
     /// Notes that the proxy has died: nobody waits for the answer any more. Who sleeps on the cell
     /// looks again.
     pub fn abandon(&self) {

@@ -17,8 +17,13 @@ pub enum Cost {
     CacheMisses,
 }
 
+impl Cost {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+}
+
 /// Words of them in a row.
-pub(crate) const COST_WORDS: usize = 6;
+pub(crate) const COST_WORDS: usize = Cost::COUNT;
 
 /// All of the numbers, of one request or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -34,6 +34,9 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 pub enum Access {
     /// Reading only. Every write through such a mapping is refused.
     Read,
+    /// Reading, and writing what the supervisor finds out about the process: its figures, and the
+    /// processor time of requests that run. Every other write is refused.
+    Figures,
     /// Reading and writing.
     Write,
 }
@@ -71,7 +74,7 @@ impl Mapping {
         let length = usize::try_from(size).map_err(|_overflow| SegmentError::Size { size })?;
         let protection = match access {
             Access::Read => ProtFlags::READ,
-            Access::Write => ProtFlags::READ | ProtFlags::WRITE,
+            Access::Figures | Access::Write => ProtFlags::READ | ProtFlags::WRITE,
         };
         // SAFETY: a new mapping at an address the kernel chooses overlaps no memory of ours.
         let address = unsafe {
@@ -172,7 +175,16 @@ impl<'a> Words<'a> {
     pub(crate) fn writable(self) -> Option<&'a [AtomicU64]> {
         match self.access {
             Access::Write => Some(self.cells),
-            Access::Read => None,
+            Access::Read | Access::Figures => None,
+        }
+    }
+
+    /// Stores one of the words that the supervisor writes. Does nothing past the end, or where it
+    /// may not be written.
+    pub(crate) fn store_figure(self, index: usize, value: u64, order: Ordering) {
+        match (self.access, self.cells.get(index)) {
+            (Access::Figures | Access::Write, Some(cell)) => cell.store(value, order),
+            (Access::Read, _) | (_, None) => {}
         }
     }
 

@@ -9,6 +9,7 @@ mod bell;
 mod cell;
 mod lane;
 mod reclaim;
+mod row;
 mod stream;
 mod waiters;
 

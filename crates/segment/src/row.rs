@@ -12,14 +12,18 @@
 //!
 //! The state word also guards the summary: it is written in `Claimed` and read in `Running` and
 //! `Stuck`, so a reader that finds the same claim running before and after its copy has a whole
-//! one. Counters are kept from claim to claim.
+//! one. Counters are kept from claim to claim. Processor time is in `row/processor.rs`.
+
+mod processor;
 
 use crate::atomic::{AtomicU64, Ordering, fence};
 
 use crate::cost::{COST_WORDS, Cost, Costs};
 use crate::map::Words;
+use crate::row::processor::PROCESSOR_WORDS;
 use crate::state::{RowState, StateWord};
 use crate::summary::{self, SUMMARY_WORDS, Summary, SummarySnapshot};
+pub use processor::TakenRow;
 
 /// Words of a row: a multiple of the 8 words of a cache line.
 pub(crate) const ROW_WORDS: usize = 80;
@@ -34,8 +38,11 @@ const OVER_HTTP: usize = 6;
 const ROUTE: usize = 7;
 const SUMMARY: usize = 8;
 const COSTS: usize = SUMMARY + SUMMARY_WORDS;
+/// In a cache line of its own.
+const PROCESSOR: usize = 72;
 
-const _: () = assert!(COSTS + COST_WORDS <= ROW_WORDS && ROW_WORDS.is_multiple_of(8));
+const _: () = assert!(COSTS + COST_WORDS <= PROCESSOR && PROCESSOR.is_multiple_of(8));
+const _: () = assert!(PROCESSOR + PROCESSOR_WORDS <= ROW_WORDS && ROW_WORDS.is_multiple_of(8));
 
 /// How often a reader starts again when requests change under it.
 const READ_ATTEMPTS: usize = 8;
@@ -75,6 +82,9 @@ pub struct RowSnapshot {
     pub requests_total: u64,
     /// Time of these requests in the application, in microseconds.
     pub busy_us_total: u64,
+    /// Processor time of these requests and of the one in it, in microseconds, as far as it is
+    /// known.
+    pub cpu_us_total: u64,
     /// The request in the application; `None` too if it changed at every attempt to read it.
     pub request: Option<RequestSnapshot>,
 }
@@ -88,6 +98,8 @@ pub struct RequestSnapshot {
     pub started_unix_us: u64,
     /// Number of the route that led to it, as the supervisor counts them.
     pub route: u32,
+    /// Processor time it has used, in microseconds, as far as it is known.
+    pub cpu_us: Option<u64>,
     /// What the application has reported of it so far.
     pub costs: Costs,
     /// What it is.
@@ -251,7 +263,7 @@ impl<'a> Row<'a> {
     }
 
     /// Reads once. False beside it: a request ran, but changed while it was read.
-    fn try_snapshot(&self) -> Option<(RowSnapshot, bool)> {
+    pub(crate) fn try_snapshot(&self) -> Option<(RowSnapshot, bool)> {
         let before = StateWord::unpack(self.words.load(STATE))?;
         fence(Ordering::Acquire);
         let mut request = None;
@@ -259,6 +271,7 @@ impl<'a> Row<'a> {
             let queued_us = self.words.load(QUEUED_US);
             let started_unix_us = self.words.load(STARTED_UNIX_US);
             let route = u32::try_from(self.words.load(ROUTE)).unwrap_or(u32::MAX);
+            let cpu_us = self.cpu_us_of(before.sequence);
             let costs = self.costs();
             let raw = summary::copy(self.words.part(SUMMARY, SUMMARY_WORDS)?);
             fence(Ordering::Acquire);
@@ -268,6 +281,7 @@ impl<'a> Row<'a> {
                 queued_us,
                 started_unix_us,
                 route,
+                cpu_us,
                 costs,
                 summary: summary::read(&raw),
             });
@@ -280,6 +294,7 @@ impl<'a> Row<'a> {
             tid: u32::try_from(self.words.load(TID)).unwrap_or(0),
             requests_total: self.words.load(REQUESTS_TOTAL),
             busy_us_total: self.words.load(BUSY_US_TOTAL),
+            cpu_us_total: self.cpu_us_total(before.sequence),
             request,
         };
         Some((snapshot, whole))

@@ -1,8 +1,8 @@
 //! The shared memory of one worker: a head that says whose it is, its rows, and the ring link.
 //!
 //! ```text
-//! head | rows | bell | queued, one bit a cell | news, likewise | lanes | cells, one a row
-//!             '--- only with lanes: a segment without them has rows alone ---'
+//! head | figures | rows | bell | queued, one bit a cell | news, likewise | lanes | cells, one a row
+//!                       '--- only with lanes: a segment without them has rows alone ---'
 //! ```
 //!
 //! Created and sealed by the supervisor, mapped by proxy and worker. The head is copied and
@@ -14,6 +14,7 @@ use crate::bell::{BELL_WORDS, Bell};
 use crate::bits::{self, Bits};
 use crate::cell::{CONTROL_WORDS, Cell};
 use crate::error::SegmentError;
+use crate::figures::{FIGURE_WORDS, Figures};
 use crate::lane::{LANE_WORDS, Lane};
 use crate::map::{self, Access, Mapping, Words};
 use crate::row::{ROW_WORDS, Row};
@@ -85,7 +86,7 @@ impl Layout {
     fn new(rows: u32, lanes: u32) -> Self {
         let set_words = bits::words_for(rows);
         let cell_words = CONTROL_WORDS + 2 * ring_words(rows);
-        let rows_at = HEAD_WORDS;
+        let rows_at = HEAD_WORDS + FIGURE_WORDS;
         let bell = rows_at + rows as usize * ROW_WORDS;
         let queued = bell + BELL_WORDS;
         let news = queued + set_words;
@@ -170,6 +171,16 @@ impl Segment {
     /// Returns the number of rows.
     pub fn rows(&self) -> u32 {
         self.head.rows
+    }
+
+    /// Returns what is known of the process; `None` while nothing is.
+    pub fn figures(&self) -> Option<Figures> {
+        Figures::read(self.part(HEAD_WORDS, FIGURE_WORDS))
+    }
+
+    /// Writes down what is known of the process. For the supervisor alone.
+    pub fn set_figures(&self, figures: &Figures) {
+        figures.write(self.part(HEAD_WORDS, FIGURE_WORDS));
     }
 
     /// Returns a row.

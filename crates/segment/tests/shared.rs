@@ -220,7 +220,7 @@ fn a_head_that_is_not_ours_is_refused() {
     type Expected = fn(&SegmentError) -> bool;
     let cases: [(u64, u64, Expected); 9] = [
         (0, 0, |error| matches!(error, SegmentError::Magic)),
-        (1, 1, |error| matches!(error, SegmentError::Version { found: 1, known: 3 })),
+        (1, 1, |error| matches!(error, SegmentError::Version { found: 1, known: 4 })),
         (2, 0, |error| matches!(error, SegmentError::Count { count: 0, .. })),
         (2, 3, |error| matches!(error, SegmentError::Size { .. })),
         (2, u64::MAX, |error| matches!(error, SegmentError::Count { .. })),
@@ -261,16 +261,16 @@ fn what_cannot_be_a_segment_is_not_created() {
 proptest! {
     #[test]
     fn no_content_of_a_segment_makes_a_reader_panic(
-        row in proptest::collection::vec(any::<u64>(), 64),
+        row in proptest::collection::vec(any::<u64>(), 80),
         state in 0_u64..5,
         head in proptest::collection::vec((0_u64..16, any::<u64>()), 0..2),
     ) {
         let fd = create(1);
-        for (word, value) in (16_u64..).zip(&row) {
+        for (word, value) in (ROW..).zip(&row) {
             poke(&fd, word, *value);
         }
         // Mostly a state that makes sense, else the rest is not even read.
-        poke(&fd, 16, row[0] & !0xFF | state);
+        poke(&fd, ROW, row[0] & !0xFF | state);
         let segment = Segment::map(fd.as_fd(), Access::Write).unwrap();
         if let Some(snapshot) = segment.row(0).snapshot() {
             prop_assert!(state < 4);
@@ -278,6 +278,9 @@ proptest! {
                 // Each hostile byte may become one replacement character of 3 bytes.
                 prop_assert!(request.summary.target.len() <= 3 * 192);
             }
+        }
+        if let Some(taken) = segment.row(0).taken() {
+            segment.row(0).note_clock(&taken, row[1]);
         }
         if let Some(ticket) = segment.row(0).claim(u32::MAX) {
             prop_assert!(segment.row(0).release(ticket));
@@ -329,6 +332,9 @@ fn a_page_that_is_not_ours_is_refused() {
     assert!(matches!(CounterPage::map(segment.as_fd()), Err(SegmentError::Magic)));
     assert!(matches!(CounterPage::create(0), Err(SegmentError::Count { .. })));
 }
+
+/// The first word of the first row.
+const ROW: u64 = 24;
 
 const SEALS: rustix::fs::SealFlags = rustix::fs::SealFlags::SHRINK
     .union(rustix::fs::SealFlags::GROW)

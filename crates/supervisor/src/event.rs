@@ -30,7 +30,7 @@ pub(crate) enum Event {
     },
     /// A worker ended with requests inside it.
     PostMortem(Box<PostMortem>),
-    /// Resident memory of process groups, in bytes, by their number.
+    /// Workers were looked at. Resident memory of their process groups, in bytes, by their number.
     Memory(BTreeMap<i32, u64>),
     /// The proxy process said something.
     FromProxy {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use ostler_segment::{RowState, Segment, SummarySnapshot};
+use ostler_segment::{Costs, Figures, RowState, Segment, SummarySnapshot};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,10 @@ pub struct PostMortem {
     pub threads: Vec<ThreadTrace>,
     /// The last lines it printed: at most 20, and 4 KiB.
     pub output: Vec<String>,
+    /// Resident memory of its process group when that was looked at last; `None`: it never was.
+    pub rss_bytes: Option<u64>,
+    /// Processor time of its process group by then, in microseconds.
+    pub cpu_us: Option<u64>,
 }
 
 /// A request inside a worker.
@@ -81,8 +85,32 @@ pub struct HeldRequest {
     pub age_ms: u64,
     /// Whether it was past its time.
     pub is_stuck: bool,
+    /// Processor time it had used, in microseconds, where its worker tells.
+    pub cpu_us: Option<u64>,
+    /// What the application had reported of it.
+    pub costs: HeldCosts,
     /// The thread it is on, if the worker says so and the thread is there.
     pub thread: Option<ThreadTrace>,
+}
+
+/// What the application had reported of a request: see [`Costs`].
+#[expect(missing_docs, reason = "as there")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldCosts {
+    pub db_queries: u64,
+    pub db_us: u64,
+    pub outbound_calls: u64,
+    pub outbound_us: u64,
+    pub cache_hits: u64,
+    pub cache_misses: u64,
+}
+
+impl From<Costs> for HeldCosts {
+    fn from(costs: Costs) -> Self {
+        let Costs { db_queries, db_us, outbound_calls, outbound_us, cache_hits, cache_misses } =
+            costs;
+        Self { db_queries, db_us, outbound_calls, outbound_us, cache_hits, cache_misses }
+    }
 }
 
 /// A thread, as the kernel shows it.
@@ -135,6 +163,8 @@ impl PostMortem {
             requests_left_out: held.left_out,
             threads: Vec::new(),
             output: held.output,
+            rss_bytes: held.figures.map(|figures| figures.rss_bytes),
+            cpu_us: held.figures.map(|figures| figures.cpu_us()),
         };
         (record, tids)
     }
@@ -151,19 +181,31 @@ impl PostMortem {
         let threads = some(joined(self.threads.iter().map(ThreadTrace::line)));
         let output = some(joined(self.output.iter().cloned()));
         let (pid, exit, left_out) = (self.pid, self.exit.as_deref(), self.requests_left_out);
+        let (rss_bytes, cpu_ms) = (self.rss_bytes, self.cpu_us.map(|us| us / 1_000));
         tracing::warn!(
-            pool, slot, generation, pid, exit, requests, left_out, threads, output, "{event}"
+            pool, slot, generation, pid, exit, rss_bytes, cpu_ms, requests, left_out, threads,
+            output, "{event}"
         );
     }
 }
 
 impl HeldRequest {
     fn line(&self) -> String {
-        let Self { id, method, target, host, client, age_ms, is_stuck, thread } = self;
+        let Self { id, method, target, host, client, age_ms, is_stuck, .. } = self;
         let mut line = format!(
             "id={id} {method} {target} host={host} client={client} age_ms={age_ms} stuck={is_stuck}"
         );
-        if let Some(thread) = thread {
+        let numbers = [
+            ("cpu_ms", self.cpu_us.map(|us| us / 1_000)),
+            ("db_queries", Some(self.costs.db_queries).filter(|&count| count != 0)),
+        ];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                // A string grows.
+                let _written = write!(line, " {name}={number}");
+            }
+        }
+        if let Some(thread) = &self.thread {
             line.push(' ');
             line.push_str(&thread.line());
         }
@@ -217,6 +259,7 @@ pub(crate) struct Held {
     requests: Vec<(HeldRequest, Option<u32>)>,
     left_out: u32,
     output: Vec<String>,
+    figures: Option<Figures>,
 }
 
 impl Held {
@@ -229,7 +272,7 @@ impl Held {
         let left_out = requests.len().saturating_sub(MAX_REQUESTS);
         requests.truncate(MAX_REQUESTS);
         let left_out = u32::try_from(left_out).unwrap_or(u32::MAX);
-        Self { requests, left_out, output: output.lines() }
+        Self { requests, left_out, output: output.lines(), figures: segment.figures() }
     }
 
     /// Returns whether no request is inside.
@@ -249,7 +292,18 @@ fn request(row: &ostler_segment::RowSnapshot, now: Duration) -> Option<(HeldRequ
     let SummarySnapshot { id, method, target, host, client, .. } = request.summary.clone();
     let age_ms = u64::try_from(now.saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
     let is_stuck = row.state == RowState::Stuck;
-    let held = HeldRequest { id, method, target, host, client, age_ms, is_stuck, thread: None };
+    let held = HeldRequest {
+        id,
+        method,
+        target,
+        host,
+        client,
+        age_ms,
+        is_stuck,
+        cpu_us: request.cpu_us,
+        costs: request.costs.into(),
+        thread: None,
+    };
     Some((held, Some(row.tid).filter(|&tid| tid != 0)))
 }
 

@@ -67,11 +67,11 @@ impl Ring {
         Ok((Self { descriptors: theirs }, WorkerSide { descriptors: ours }))
     }
 
-    /// The segment, to look at.
+    /// The segment, to look at, and to write down what is found out about the process.
     pub(crate) fn segment(&self) -> Result<Segment, StartWorkerError> {
         let file =
             self.descriptors.first().ok_or(io::ErrorKind::NotFound).map_err(io::Error::from)?;
-        Ok(Segment::map(file.as_fd(), Access::Read)?)
+        Ok(Segment::map(file.as_fd(), Access::Figures)?)
     }
 
     /// What travels beside `WorkerStarted`, for one more proxy.

@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, watch};
 use crate::announce::{Announcement, Announcements};
 use crate::event::{Event, SetId};
 use crate::exit;
+use crate::figures;
 use crate::guard::Guard;
 use crate::handle::{Command, Handle, Published, ReloadError, ReloadReply};
 use crate::listeners::Listeners;
 use crate::machinery::Machinery;
-use crate::memory;
 use crate::message::{FromProxy, PROTOCOL, ToProxy, Unfit, WorkerId};
 use crate::orphans::Doomed;
 use crate::proxy::Role;
@@ -84,7 +84,7 @@ pub struct Supervisor {
     pub(crate) rolling: Option<Rolling>,
     /// Who waits for workers to be replaced.
     pub(crate) recycling: Vec<Recycling>,
-    pub(crate) memory: memory::Watch,
+    pub(crate) figures: figures::Watch,
     /// Another reload was asked for by signal while one was in progress.
     pub(crate) reload_again: bool,
     pub(crate) config_error: Option<String>,
@@ -120,7 +120,7 @@ impl Supervisor {
             reload: None,
             rolling: None,
             recycling: Vec::new(),
-            memory: memory::Watch::default(),
+            figures: figures::Watch::default(),
             reload_again: false,
             config_error: None,
             stop: Stop::default(),
@@ -173,7 +173,7 @@ impl Supervisor {
         self.advance_reload(now);
         self.advance_rolling();
         self.advance_recycling();
-        self.look_at_memory(now);
+        self.look_at_workers(now);
         self.advance_stop(now);
         self.notice_readiness();
         self.machinery.tasks.tidy();
@@ -184,7 +184,7 @@ impl Supervisor {
         let proxy = machinery.proxy.due().filter(|_| !self.stop.is_draining());
         let guard = machinery.guard.is_none().then_some(machinery.guard_due);
         let reload = self.reload.as_ref().and_then(Reload::due);
-        let workers = [self.workers.due(now), self.memory.due()];
+        let workers = [self.workers.due(now), self.figures.due()];
         [proxy, guard, reload, self.stop.due()].into_iter().chain(workers).flatten().min()
     }
 

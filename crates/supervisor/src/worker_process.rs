@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::iter;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ostler_conf::PoolConfig;
@@ -15,6 +16,7 @@ use tokio::task::AbortHandle;
 
 use crate::event::{Event, SetId};
 use crate::exit::Exit;
+use crate::figures;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::listeners;
@@ -56,7 +58,7 @@ pub(crate) struct WorkerProcess {
     pub(crate) pid: Pid,
     pub(crate) socket: PathBuf,
     /// Its rows say what is inside it.
-    pub(crate) segment: Segment,
+    pub(crate) segment: Arc<Segment>,
     /// Why it is being killed, where it is.
     pub(crate) fault: Option<String>,
     /// The last lines of all it printed.
@@ -94,7 +96,7 @@ impl WorkerProcess {
     ) -> Result<Self, StartWorkerError> {
         let config = model.config;
         let (ring, ours) = Ring::create(&id, config, machinery.event_loops)?;
-        let segment = ring.segment()?;
+        let segment = Arc::new(ring.segment()?);
         let socket = machinery.runtime_dir.worker_socket(&id);
         let notify = machinery.runtime_dir.notify_socket(&id);
         let backlog = config.concurrency.max(MIN_BACKLOG);
@@ -125,6 +127,7 @@ impl WorkerProcess {
 
     /// Writes down what it is doing.
     pub(crate) fn post_mortem(&self, moment: Moment) -> PostMortem {
+        figures::note_clocks(self.pid, &self.segment, Duration::ZERO, 0);
         PostMortem::of_living(moment, (&self.id, self.pid), self.held())
     }
 

@@ -14,6 +14,7 @@ use ostler_conf::{PoolConfig, Ready};
 use ostler_policy::recycle::{Reason, Scheduler};
 use ostler_policy::wear::WearLimits;
 use ostler_policy::worker::{WorkerCommand, WorkerEvent, WorkerLimits, WorkerState};
+use ostler_segment::Segment;
 use ostler_segment::counter::Pool;
 use rustix::process::Pid;
 
@@ -235,6 +236,12 @@ impl WorkerSet {
     /// Returns the processes.
     pub(crate) fn pids(&self) -> impl Iterator<Item = Pid> {
         self.places.iter().filter_map(|place| place.process.as_ref()).map(|process| process.pid)
+    }
+
+    /// Returns the processes of its workers, with their segments.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (Pid, Arc<Segment>)> {
+        let processes = self.places.iter().filter_map(|place| place.process.as_ref());
+        processes.map(|process| (process.pid, Arc::clone(&process.segment)))
     }
 
     /// Returns the workers that have a process.

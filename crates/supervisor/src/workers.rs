@@ -1,11 +1,13 @@
 //! All workers: the sets in force, those that start beside them, and those that end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ostler_conf::PoolConfig;
 use ostler_policy::recycle::Reason;
 use ostler_policy::worker::WorkerEvent;
+use ostler_segment::Segment;
 use ostler_segment::counter::Pool;
 use rustix::process::Pid;
 
@@ -77,9 +79,9 @@ impl Workers {
         self.sets.iter_mut().for_each(|set| set.recycle_lost(incarnation));
     }
 
-    /// Returns the process groups of workers whose memory has a limit.
-    pub(crate) fn limited_groups(&self) -> impl Iterator<Item = Pid> {
-        self.sets.iter().filter(|set| set.limits_memory()).flat_map(WorkerSet::pids)
+    /// Returns all processes, each the leader of its group, with their segments.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (Pid, Arc<Segment>)> {
+        self.sets.iter().flat_map(WorkerSet::segments)
     }
 
     /// Notes the resident memory of process groups, in bytes, by their number.

@@ -26,6 +26,7 @@ mod replacement;
 mod retries;
 mod ring;
 mod routes;
+mod scoreboard;
 mod serving;
 mod status;
 mod stuck;

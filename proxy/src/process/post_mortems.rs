@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ostler_status as status;
 use ostler_status::UnixTime;
-use ostler_supervisor::post_mortem::{HeldRequest, Moment, PostMortem, ThreadTrace};
+use ostler_supervisor::post_mortem::{HeldCosts, HeldRequest, Moment, PostMortem, ThreadTrace};
 
 /// Reads the records of a pool. What cannot be read is logged, and shown as none.
 pub(super) fn read(file: OwnedFd) -> Vec<status::PostMortem> {
@@ -41,7 +42,8 @@ fn shown(record: PostMortem) -> status::PostMortem {
         requests_left_out: record.requests_left_out,
         threads: record.threads.into_iter().map(thread).collect(),
         output: record.output,
-        ..status::PostMortem::default()
+        rss_bytes: record.rss_bytes,
+        cpu_s: record.cpu_us.map(|us| Duration::from_micros(us).as_secs_f64()),
     }
 }
 
@@ -54,8 +56,21 @@ fn request(held: HeldRequest) -> status::HeldRequest {
         client: held.client,
         age_ms: held.age_ms,
         stuck: held.is_stuck,
+        cpu_ms: held.cpu_us.map(|us| us / 1_000),
+        costs: costs(&held.costs),
         thread: held.thread.map(thread),
-        ..status::HeldRequest::default()
+    }
+}
+
+fn costs(held: &HeldCosts) -> status::Costs {
+    let ms = |us| Duration::from_micros(us).as_secs_f64() * 1_000.0;
+    status::Costs {
+        db_queries: held.db_queries,
+        db_ms: ms(held.db_us),
+        outbound_calls: held.outbound_calls,
+        outbound_ms: ms(held.outbound_us),
+        cache_hits: held.cache_hits,
+        cache_misses: held.cache_misses,
     }
 }
 

@@ -91,11 +91,6 @@ impl WorkerSet {
         }
     }
 
-    /// Returns whether the memory of its workers matters.
-    pub(crate) fn limits_memory(&self) -> bool {
-        self.wear.max_memory.is_some()
-    }
-
     /// Looks whether workers have worn enough, when it is time to.
     pub(super) fn look(&mut self, now: Instant) {
         if !self.is_scheduled() || self.look_at.is_none_or(|at| now < at) {
