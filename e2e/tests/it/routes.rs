@@ -232,6 +232,30 @@ async fn what_answers_report_is_counted_and_too_many_queries_are_told_of() {
 }
 
 #[tokio::test]
+async fn processor_time_and_queries_of_handlers_are_charged_to_their_routes() {
+    let routes = "[[site]]\nroute = [{path='/', pool='probe'}, {path='/cost/', pool='probe'}]";
+    let stack = Plan::probe().with(routes).start().await;
+    for path in ["/burn/50", "/burn/50", "/cost/20/0", "/cost/3/0"] {
+        assert_eq!(stack.get(path).await.status, 200);
+    }
+    let status = stack.until(|status| is_settled(status, 4)).await;
+    let (burning, asking) = (route(&status, "/"), route(&status, "/cost/"));
+    let cpu = |route: &Value| route["cpu_s_total"].as_f64().unwrap();
+    assert!((0.1..0.3).contains(&cpu(burning)) && cpu(asking) < 0.05, "{burning:#} {asking:#}");
+    assert_eq!(
+        (&burning["costs"]["db_queries"], &burning["over_budget"]),
+        (&0.into(), &Value::Null)
+    );
+    let costs = &asking["costs"];
+    assert_eq!((&costs["db_queries"], &costs["db_ms"]), (&23.into(), &23.0.into()), "{costs}");
+    assert_eq!(asking["over_budget_total"], 1);
+    let over = &asking["over_budget"];
+    assert_eq!((&over["target"], &over["queries"]), (&"/cost/20/0".into(), &20.into()), "{over}");
+    let line = stack.until_logged_access("/cost/20/0").await;
+    assert!(line.contains(" db=20/20ms ") && line.contains("route=\"/cost/\""), "{line}");
+}
+
+#[tokio::test]
 async fn what_the_head_of_an_answer_reports_is_shown_while_its_body_is_on_its_way() {
     let stack = Plan::bare().file("reports.py", REPORTS).with(REPORTING).start().await;
     let mut slow = ask(&stack, "/slow").await;

@@ -64,11 +64,15 @@ impl RouteBooks {
         waits.add(page, micros(waited));
     }
 
-    /// Counts a request that gave its row back after so long, and what the application reported.
-    pub(super) fn add_run(&self, ran: Duration, costs: &Costs) {
+    /// Counts a request that gave its row back after so long, its processor time, and what the
+    /// application reported.
+    pub(super) fn add_run(&self, ran: Duration, cpu_us: u64, costs: &Costs) {
         let counters = self.counters();
         let (page, run) = counters.histogram(Counter::RUN);
         run.add(page, micros(ran));
+        if cpu_us != 0 {
+            counters.add(Counter::CpuUs, cpu_us);
+        }
         if *costs == Costs::default() {
             return;
         }
