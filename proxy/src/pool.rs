@@ -330,11 +330,6 @@ impl Pool {
         note_since(&mut books.queue_full_since, has_no_room);
     }
 
-    /// Every worker there is.
-    pub(crate) fn workers(&self) -> Vec<Arc<Worker>> {
-        self.books().workers.clone()
-    }
-
     /// The pool at this moment, for the status page.
     pub(crate) fn view(&self) -> PoolView {
         let now = clock::now();
