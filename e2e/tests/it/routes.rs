@@ -140,13 +140,15 @@ async fn what_routes_cost_is_kept_when_the_proxy_is_replaced_or_killed() {
     let mut held = ask(&stack, "/sleep/5000").await;
     stack.until(|status| route(status, "/sleep/")["busy"] == 1).await;
     let before = stack.status().await;
-    let recycled = stack.command(&["recycle", "--proxy"]).await;
+    let pid = |status: &Value| status["server"]["proxy"]["pid"].clone();
+    // The command waits for the proxy that is replaced, which waits for the request.
+    let (recycled, after) = tokio::join!(
+        stack.command(&["recycle", "--proxy"]),
+        stack.until(|status| pid(status) != pid(&before))
+    );
     assert_eq!(recycled.code, Some(0), "{recycled:?}\n{}", stack.log());
-    let after = stack.status().await;
-    assert_ne!(after["server"]["proxy"]["pid"], before["server"]["proxy"]["pid"]);
     goes_on(&before, &after);
-    // It is the proxy that was replaced that has the request.
-    assert_eq!(route(&after, "/sleep/")["busy"], 1);
+    assert_eq!(route(&after, "/sleep/")["busy"], 1, "it is the other proxy that has the request");
     assert_eq!(route(&after, "/")["window"]["requests"], 0, "a minute of its own");
     assert_eq!(held.response().await.status, 200);
     let ended = stack
