@@ -304,7 +304,6 @@ fn thread(
             route: ledger.name(request.route).map_or_else(String::new, |name| name.to_string()),
             cpu_ms: request.cpu_us.map(|us| us / 1_000),
             costs: costs(&request.costs),
-            ..status::Request::default()
         }
     });
     status::Thread {

@@ -117,10 +117,23 @@ async fn an_origin_comes_back_as_soon_as_it_listens() {
     let nobody = Server::nobody().await;
     let stack = origin(&[nobody], "").start().await;
     let mut client = stack.connect().await;
+    let server = |status: &Value| status["origins"]["servers"]["servers"][0].clone();
+    let started = server(&stack.status().await)["since"].clone();
     client.get("/").await.expect_reason(502, "origin-connect");
+    let failed = server(&stack.until(|status| server(status)["healthy"] == false).await);
+    assert_eq!(failed["reason"], format!("{nobody} refuses connections"), "{failed}");
+    assert!(started.as_str() <= failed["since"].as_str(), "{started} {failed}");
+    client.get("/").await.expect_reason(502, "origin-connect");
+    let errors = |server: &Value| server["errors_total"].as_u64();
+    let again = stack.until(|status| errors(&failed) < errors(&server(status))).await;
+    let again = server(&again);
+    assert_eq!(again["since"], failed["since"], "since the first failure");
     let upload = Upload::listen(nobody, b"\r\n\r\n").await;
     assert_eq!(client.get("/").await.text(), "taken");
     upload.request().await;
+    let well = server(&stack.until(|status| server(status)["healthy"] == true).await);
+    assert_eq!(well["reason"], Value::Null);
+    assert!(failed["since"].as_str() <= well["since"].as_str(), "{failed} {well}");
 }
 
 #[tokio::test]

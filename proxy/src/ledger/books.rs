@@ -9,6 +9,7 @@ use ostler_status::OverBudget;
 
 use super::Figures;
 use crate::entry::Entry;
+use crate::reason::Reason;
 use crate::shared::Complaints;
 
 /// One route, and where its costs are counted.
@@ -52,7 +53,7 @@ impl RouteBooks {
         if entry.is_error() {
             counters.add(Counter::ErrorsTotal, 1);
         }
-        if entry.reason.is_some_and(|reason| reason.is_shed()) {
+        if entry.reason.is_some_and(Reason::is_shed) {
             counters.add(Counter::ShedTotal, 1);
         }
     }
@@ -63,11 +64,15 @@ impl RouteBooks {
         waits.add(page, micros(waited));
     }
 
-    /// Counts a request that gave its row back after so long, and what the application reported.
-    pub(super) fn add_run(&self, ran: Duration, costs: &Costs) {
+    /// Counts a request that gave its row back after so long, its processor time, and what the
+    /// application reported.
+    pub(super) fn add_run(&self, ran: Duration, cpu_us: u64, costs: &Costs) {
         let counters = self.counters();
         let (page, run) = counters.histogram(Counter::RUN);
         run.add(page, micros(ran));
+        if cpu_us != 0 {
+            counters.add(Counter::CpuUs, cpu_us);
+        }
         if *costs == Costs::default() {
             return;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ostler_segment::{Costs, Row};
+use ostler_segment::{Costs, Row, RowTicket};
 use ostler_status::{OverBudget, UnixTime};
 
 use super::RouteBooks;
@@ -27,6 +27,8 @@ pub(crate) struct Charge {
 pub(crate) struct Bill {
     charge: Charge,
     ran: Duration,
+    /// Processor time of its thread, in microseconds; 0 where the worker did not tell.
+    cpu_us: u64,
     costs: Costs,
     over_budget: Option<Box<OverBudget>>,
 }
@@ -38,11 +40,12 @@ impl Charge {
     }
 
     /// Reads what the request in a row cost, as long as the row is held.
-    pub(crate) fn bill(self, row: &Row<'_>, ran: Duration) -> Bill {
+    pub(crate) fn bill(self, (row, ticket): (&Row<'_>, RowTicket), ran: Duration) -> Bill {
         let costs = believed(row.costs());
+        let cpu_us = row.request_cpu_us(ticket).unwrap_or(0).min(MAX_NUMBER);
         let is_over = self.query_budget != 0 && self.query_budget < costs.db_queries;
         let over_budget = is_over.then(|| Box::new(over_budget(row, &costs)));
-        Bill { charge: self, ran, costs, over_budget }
+        Bill { charge: self, ran, cpu_us, costs, over_budget }
     }
 }
 
@@ -51,7 +54,7 @@ impl Bill {
     /// request in one of them at the most.
     pub(crate) fn settle(self) {
         let Charge { books, query_budget } = &self.charge;
-        books.add_run(self.ran, &self.costs);
+        books.add_run(self.ran, self.cpu_us, &self.costs);
         if let Some(request) = self.over_budget {
             books.add_over_budget(*request, *query_budget);
         }

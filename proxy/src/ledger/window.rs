@@ -106,8 +106,8 @@ mod tests {
     #[test]
     fn routes_that_do_not_change_take_no_room() {
         let (mut windows, start) = (Windows::default(), clock::now());
-        windows.begin(requests(&[1; 10_000]).into_iter());
-        let mut counts = [1; 10_000];
+        let mut counts = vec![1; 10_000];
+        windows.begin(requests(&counts).into_iter());
         for ticks in 1..=3_u32 {
             counts[7] += 1;
             windows.tick(requests(&counts), start + TICK * ticks);

@@ -172,7 +172,7 @@ impl Drop for Permit {
         let mut bill = None;
         if let Some(ran) = ran {
             row.add_request(u64::try_from(ran.as_micros()).unwrap_or(u64::MAX));
-            bill = self.charge.take().map(|charge| charge.bill(&row, ran));
+            bill = self.charge.take().map(|charge| charge.bill((&row, self.ticket), ran));
         }
         if self.lateness == Lateness::PastGrace {
             self.worker.end_overdue();

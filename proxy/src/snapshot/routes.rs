@@ -170,3 +170,42 @@ fn add_durations(sum: &mut status::Histogram, durations: &status::Histogram) {
     }
     sum.sum_ms += durations.sum_ms;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_routes_that_hold_most_are_told_of_and_of_equal_ones_the_first() {
+        let rank = |held_us: u64, number: u32| (held_us, Reverse(number));
+        let few = (0..500).map(|number| rank(0, number));
+        assert_eq!(least_told(few), None, "all of them");
+        let idle = (0..10_000).map(|number| rank(0, number));
+        assert_eq!(least_told(idle), Some(rank(0, 499)));
+        let last_is_busy = (0..10_000).map(|number| rank(u64::from(number == 9_999), number));
+        assert_eq!(least_told(last_is_busy), Some(rank(0, 498)));
+    }
+
+    #[test]
+    fn a_sum_has_all_that_its_routes_have() {
+        let durations = |count| status::Histogram { counts: vec![count, 0], sum_ms: 1.5 };
+        let costs = status::Costs { db_queries: 3, db_ms: 0.5, ..status::Costs::default() };
+        let route = status::Route {
+            requests_total: 2,
+            thread_s_total: 0.25,
+            costs,
+            run: durations(2),
+            window: status::RouteWindow { requests: 1, costs, ..status::RouteWindow::default() },
+            ..status::Route::default()
+        };
+        let mut sum = none();
+        add(&mut sum, &route);
+        add(&mut sum, &route);
+        assert_eq!(
+            (sum.name.as_str(), sum.requests_total, sum.costs.db_queries),
+            ("(others)", 4, 6)
+        );
+        assert_eq!(sum.run, status::Histogram { counts: vec![4, 0], sum_ms: 3.0 });
+        assert_eq!((sum.window.requests, sum.window.costs.db_queries), (2, 6));
+    }
+}

@@ -82,7 +82,7 @@ impl<'b> Metric<'b> {
             let value = part.get(at.saturating_add(1)..).unwrap_or_default().trim_ascii();
             let value = unquoted(value);
             if name.eq_ignore_ascii_case(b"dur") {
-                metric.us = metric.us.or(Some(microseconds(value)));
+                metric.us = metric.us.or_else(|| Some(microseconds(value)));
             } else if name.eq_ignore_ascii_case(b"n") {
                 metric.count = metric.count.or_else(|| whole(value));
             } else if name.eq_ignore_ascii_case(b"desc") && metric.description.is_empty() {
