@@ -26,7 +26,7 @@ impl UnixTime {
             clippy::cast_sign_loss,
             reason = "`as` saturates, and the time is only shown"
         )]
-        let later = (seconds * 1_000.0) as u64;
+        let later = (seconds * 1_000.0).round() as u64;
         Self { ms: self.ms.saturating_add(later) }
     }
 

@@ -221,7 +221,7 @@ mod tests {
         snapshot.pools.insert("web".into(), Pool { run_ms: percentiles, ..Pool::default() });
         snapshot.machine.load = Some([0.239_999_994_635_581_97, 1.0, f64::NAN]);
         snapshot.thin();
-        assert_eq!(snapshot.taken(), UnixTime::from_ms(9_134), "no time is lost");
+        assert_eq!(snapshot.taken(), UnixTime::from_ms(9_135), "no time is lost");
         assert_eq!(snapshot.machine.load.map(|load| load[0]), Some(0.24));
         snapshot.machine.load = None;
         let mut again = snapshot.clone();

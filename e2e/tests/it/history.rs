@@ -23,7 +23,7 @@ async fn a_request_of_a_moment_that_is_gone_is_shown_whatever_ended_since() {
     };
     let stack = plan().start().await;
     let mut held = ask(&stack, TARGET).await;
-    let moment = until_kept(&stack, |past| holds(past)).await;
+    let moment = until_kept(&stack, holds).await;
     assert_eq!(held.response().await.status, 200);
     stack.until_pool("probe", |pool| pool["busy"] == 0).await;
     until_kept(&stack, |past| past["pools"]["probe"]["busy"] == 0).await;
