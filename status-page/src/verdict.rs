@@ -40,15 +40,21 @@ pub(crate) struct Verdict {
     pub(crate) severity: Severity,
     /// What is so, without numbers that are others each second.
     pub(crate) lead: String,
-    /// The rest: since when, how much, and what to do.
+    /// The rest: since when, and how much.
     pub(crate) rest: String,
+    /// What to do or to look at, in our own words; keys stand between grave accents.
+    pub(crate) advice: &'static str,
     /// Name of the part of the page that shows more.
     pub(crate) look: Option<String>,
 }
 
 impl Verdict {
     fn new(severity: Severity, lead: impl Into<String>, rest: impl Into<String>) -> Self {
-        Self { severity, lead: lead.into(), rest: rest.into(), look: None }
+        Self { severity, lead: lead.into(), rest: rest.into(), advice: "", look: None }
+    }
+
+    fn advice(self, advice: &'static str) -> Self {
+        Self { advice, ..self }
     }
 
     fn look(self, part: impl Into<String>) -> Self {
@@ -58,7 +64,7 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}{}", self.lead, self.rest)
+        write!(formatter, "{}{}{}", self.lead, self.rest, self.advice)
     }
 }
 

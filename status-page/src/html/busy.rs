@@ -54,7 +54,11 @@ fn write_table(page: &mut Markup, rows: &[Busy<'_>]) {
         write_age(page, row);
         page.put("</td><td class=\"any\">", row.pool, " <span class=\"soft\">");
         write_place(page, row);
-        page.put("</span></td><td class=\"target\"><span class=\"mono\"><b>", &request.method, "</b> ");
+        page.put(
+            "</span></td><td class=\"target\"><span class=\"mono\"><b>",
+            &request.method,
+            "</b> ",
+        );
         page.put("", &request.target, "</span> <span class=\"soft small\">");
         write_host(page, request);
         page.put("</span></td><td class=\"any mono\">", &request.route, "</td>");

@@ -12,7 +12,11 @@ pub(super) fn write(page: &mut Markup, view: &View<'_>) {
     if view.snapshot.origins.is_empty() {
         return;
     }
-    page.put("<section class=\"card\" id=\"", anchor::ORIGINS, "\"><header><h2>Origins</h2></header>");
+    page.put(
+        "<section class=\"card\" id=\"",
+        anchor::ORIGINS,
+        "\"><header><h2>Origins</h2></header>",
+    );
     for (name, origin) in &view.snapshot.origins {
         page.put("<h3>Origin ", name, "</h3>");
         if origin.servers.is_empty() {

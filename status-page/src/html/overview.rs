@@ -28,7 +28,9 @@ pub(super) fn write_banner(page: &mut Markup, view: &View<'_>) {
     if view.options.at.is_none() {
         page.put(", every ", view.refresh_s(), " s");
     }
-    page.raw("</span><button type=\"button\" id=\"pause\" class=\"scripts\" aria-pressed=\"false\"");
+    page.raw(
+        "</span><button type=\"button\" id=\"pause\" class=\"scripts\" aria-pressed=\"false\"",
+    );
     page.raw(" data-own>Pause</button>\n<nav class=\"parts\" aria-label=\"Parts of the page\">");
     write_parts(page, view);
     page.raw("</nav></header>\n");
@@ -44,6 +46,7 @@ fn write_parts(page: &mut Markup, view: &View<'_>) {
         (anchor::ROUTES, "Routes", has_routes),
         (anchor::CHANGES, "Changes", true),
         (anchor::ORIGINS, "Origins", !view.snapshot.origins.is_empty()),
+        (anchor::SERVER, "Server", true),
         (anchor::TRAFFIC, "Connections and answers", true),
     ] {
         if is_there {
@@ -56,8 +59,8 @@ fn write_parts(page: &mut Markup, view: &View<'_>) {
 pub(super) fn write_tiles(page: &mut Markup, view: &View<'_>) {
     let snapshot = view.snapshot;
     let (server, requests) = (&snapshot.server, &snapshot.requests);
-    page.put("<section class=\"card\" id=\"", anchor::SERVER, "\"><h2 class=\"unseen\">Server</h2>");
-    page.raw("<dl class=\"tiles\">");
+    page.put("<section class=\"card\" id=\"", anchor::SERVER, "\"><header>");
+    page.raw("<h2>Server</h2></header>\n<dl class=\"tiles\">");
     tile(page, "Up", &seconds(server.uptime_s), &since(server.started));
     tile(page, "In flight", &count(requests.in_flight), "requests begun, not ended");
     let shed: u64 = snapshot.pools.values().map(|pool| pool.shed_total.sum()).sum();
@@ -98,7 +101,10 @@ fn write_trends(page: &mut Markup, view: &View<'_>) {
     let Some(trends) = view.trends else { return };
     page.raw("<div class=\"figures\">");
     let rate = |rate: f64| format!("{rate:.1}/s");
-    write_figure(page, &Line { name: "Requests", points: &trends.requests, limit: None, show: &rate });
+    write_figure(
+        page,
+        &Line { name: "Requests", points: &trends.requests, limit: None, show: &rate },
+    );
     write_figure(
         page,
         &Line { name: "Errors (500 to 599)", points: &trends.errors, limit: None, show: &rate },

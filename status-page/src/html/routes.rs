@@ -54,7 +54,11 @@ fn write_table(page: &mut Markup, routes: &[&Route]) {
     page.raw(HEAD);
     for route in routes {
         let window = &route.window;
-        page.put("<tr><th scope=\"row\" class=\"any\"><span class=\"mono\">", &route.name, "</span> ");
+        page.put(
+            "<tr><th scope=\"row\" class=\"any\"><span class=\"mono\">",
+            &route.name,
+            "</span> ",
+        );
         page.put("<span class=\"soft small\">", goal(route), "</span></th>");
         write_share(page, route);
         page.put("<td class=\"number\">", count(route.busy), "</td>");

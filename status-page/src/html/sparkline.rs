@@ -58,7 +58,8 @@ fn path(points: &[Option<f64>], top: f64) -> String {
             continue;
         };
         let command = if is_open { 'L' } else { 'M' };
-        write!(data, "{command}{x} {:.1}", y(*value, top)).expect("writing to a String cannot fail");
+        write!(data, "{command}{x} {:.1}", y(*value, top))
+            .expect("writing to a String cannot fail");
         // A step between two gaps would not be drawn without a length.
         if !is_open && points.get(x + 1).copied().flatten().is_none() {
             data.push_str("h.01");
@@ -95,9 +96,13 @@ mod tests {
         let mut page = Markup::default();
         let points = [Some(2.0), None, Some(7.0), Some(3.0)];
         let show = |value: f64| format!("{value:.0}");
-        write_figure(&mut page, &Line { name: "Busy", points: &points, limit: Some(8.0), show: &show });
+        write_figure(
+            &mut page,
+            &Line { name: "Busy", points: &points, limit: Some(8.0), show: &show },
+        );
         let page = page.finish();
-        let label = "Busy in the last hour: between 2 and 7, last 3, nothing recorded in 25 % of it";
+        let label =
+            "Busy in the last hour: between 2 and 7, last 3, nothing recorded in 25 % of it";
         assert!(page.contains(&format!("aria-label=\"{label}\"")), "{page}");
         assert!(page.contains("class=\"limit\""), "{page}");
         let mut page = Markup::default();

@@ -20,7 +20,8 @@ pub(super) fn routes(snapshot: &Snapshot) -> Vec<Verdict> {
     };
     let was_over = snapshot.routes.iter().filter(was_over).take(ROUTES);
     verdicts.extend(was_over.filter_map(|route| was_over_budget(snapshot, route)));
-    let mut failing: Vec<&Route> = snapshot.routes.iter().filter(|route| is_failing(route)).collect();
+    let mut failing: Vec<&Route> =
+        snapshot.routes.iter().filter(|route| is_failing(route)).collect();
     failing.sort_by_key(|route| std::cmp::Reverse(route.window.errors));
     verdicts.extend(failing.into_iter().take(ROUTES).map(failure));
     verdicts
@@ -37,11 +38,12 @@ fn over_budget(snapshot: &Snapshot, route: &Route) -> Verdict {
     let (over, requests) = (count(window.over_budget), count(requests));
     let last = last(route);
     let rest = format!(
-        ": {over} of {requests} requests of the last minute made more than {budget}{last}. \
-         Load related rows in one query (Django: `select_related`, `prefetch_related`)."
+        ": {over} of {requests} requests of the last minute made more than {budget}{last}."
     );
     let lead = format!("Route {name} makes too many database queries");
-    Verdict::new(Severity::Warning, lead, rest).look(anchor::QUERIES)
+    let verdict = Verdict::new(Severity::Warning, lead, rest).look(anchor::QUERIES);
+    verdict
+        .advice(" Load related rows in one query (Django: `select_related`, `prefetch_related`).")
 }
 
 /// As in `; the last one, GET /products?page=2, made 45 in 180 ms`.
@@ -72,11 +74,8 @@ fn is_failing(route: &Route) -> bool {
 fn failure(route: &Route) -> Verdict {
     let (name, window) = (&route.name, &route.window);
     let requests = window.requests.max(window.errors);
-    let severity = if requests <= window.errors.saturating_mul(2) {
-        Severity::Bad
-    } else {
-        Severity::Warning
-    };
+    let severity =
+        if requests <= window.errors.saturating_mul(2) { Severity::Bad } else { Severity::Warning };
     let (errors, requests) = (count(window.errors), count(requests));
     let rest = format!(
         ": {errors} of {requests} of the last minute ended with 500 to 599 or were broken off."

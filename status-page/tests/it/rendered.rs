@@ -71,7 +71,9 @@ fn a_page_of_the_past_says_so_and_stays_as_it_is() {
     for moment in ["02:25:45", "03:24:45", "03:25:35", "03:25:55", "04:25:45"] {
         assert!(past.contains(&format!("href=\"?at=2026-01-01T{moment}Z\"")), "{past}");
     }
-    assert!(past.contains("type=\"datetime-local\" name=\"at\"") && past.contains("type=\"range\""));
+    assert!(
+        past.contains("type=\"datetime-local\" name=\"at\"") && past.contains("type=\"range\"")
+    );
 }
 
 #[test]

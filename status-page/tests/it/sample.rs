@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use ostler_status::{
-    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind,
-    HeldRequest, History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget,
-    PendingRecycle, Percentiles, Pool, PoolState, PoolTrend, PostMortem, Proxy, Request, Requests,
-    Route, RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Trends,
-    UnixTime, Worker, WorkerState,
+    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind, HeldRequest,
+    History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget, PendingRecycle,
+    Percentiles, Pool, PoolState, PoolTrend, PostMortem, Proxy, Request, Requests, Route,
+    RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Trends, UnixTime,
+    Worker, WorkerState,
 };
 
 /// 2026-01-01, midnight.
@@ -131,11 +131,7 @@ fn blame() -> Blame {
 
 /// Full, with a queue, a stuck row, and a worker that drains while its successor serves.
 fn web() -> Pool {
-    let busy = [
-        row(0, 301, "/leaderboard?contest=42", 850),
-        row(1, 302, "/problems", 40),
-        stuck(),
-    ];
+    let busy = [row(0, 301, "/leaderboard?contest=42", 850), row(1, 302, "/problems", 40), stuck()];
     let slow = [
         row(0, 311, "/submissions/new", 3_210),
         row(1, 312, "/leaderboard?contest=41", 12_000),

@@ -30,7 +30,11 @@ const ROUTES: &str = "
 
 #[tokio::test]
 async fn which_route_holds_the_pool() {
-    let stack = Plan::probe().with(ROUTES).with("pool.probe.threads = 4").start().await;
+    let stack = Plan::probe()
+        .with(ROUTES)
+        .with("pool.probe = { threads = 4, queue-timeout = '1h' }")
+        .start()
+        .await;
     let mut held = Vec::new();
     for _ in 0..5 {
         held.push(ask(&stack, "/sleep/3600000").await);
@@ -57,7 +61,8 @@ async fn since_when_the_queue_is_full() {
     stack.until_pool("probe", |pool| pool["queued"] == 2).await;
     stack.get("/").await.expect_reason(503, "queue-full");
     let page = Page::open(stack.status_address(), "?refresh=1", DESKTOP).await;
-    let words = ["The queue of pool probe is full since ", " UTC, for ", "2 of 2 waiting", "1 refused"];
+    let words =
+        ["The queue of pool probe is full since ", " UTC, for ", "2 of 2 waiting", "1 refused"];
     page.until_found(&words).await;
     page.picture("queue-full-1280").await;
     page.close().await;
