@@ -34,7 +34,7 @@ pub const DEFAULT_REFRESH_S: u32 = 5;
 /// Value of `content-security-policy` for the page: its own style and script, a form that asks
 /// it for another moment, and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-/xT4midSm6QXardnGnhnaLHGlQe2iKaL3zIsiI5uo7M='; \
+    style-src 'sha256-ddcHPtkYXKojKvFqs3CXmwTQWCf/69bngR15tYMzPQk='; \
     script-src 'sha256-6S2P/IbCHrPqjJos+2aBCTMOqZydh2gEN+xh8jaMHEU='; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -103,12 +103,12 @@ pub fn html(snapshot: &Snapshot, trends: Option<&Trends>, options: &HtmlOptions)
     if options.at.is_none() {
         past::write(&mut page, &view);
     }
-    overview::write_tiles(&mut page, &view);
     pools::write(&mut page, &view);
     busy::write(&mut page, &view);
     routes::write(&mut page, &view);
     changes::write(&mut page, &view);
     origins::write(&mut page, &view);
+    overview::write_tiles(&mut page, &view);
     traffic::write(&mut page, &view);
     page.raw("</main>\n");
     overview::write_footer(&mut page);

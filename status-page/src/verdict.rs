@@ -41,15 +41,21 @@ pub struct Verdict {
     pub severity: Severity,
     /// What is so, without numbers that are others each second.
     pub lead: String,
-    /// The rest: since when, how much, and what to do.
+    /// The rest: since when, and how much.
     pub rest: String,
+    /// What to do or to look at, in our own words; keys stand between grave accents.
+    pub advice: &'static str,
     /// Name of the part of the page that shows more.
     pub look: Option<String>,
 }
 
 impl Verdict {
     fn new(severity: Severity, lead: impl Into<String>, rest: impl Into<String>) -> Self {
-        Self { severity, lead: lead.into(), rest: rest.into(), look: None }
+        Self { severity, lead: lead.into(), rest: rest.into(), advice: "", look: None }
+    }
+
+    fn advice(self, advice: &'static str) -> Self {
+        Self { advice, ..self }
     }
 
     fn look(self, part: impl Into<String>) -> Self {
@@ -59,7 +65,7 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}{}", self.lead, self.rest)
+        write!(formatter, "{}{}{}", self.lead, self.rest, self.advice)
     }
 }
 

@@ -12,6 +12,7 @@ use super::markup::Markup;
 
 /// Writes the workers of a pool.
 pub(super) fn write(page: &mut Markup, name: &str, pool: &Pool) {
+    page.raw("<div class=\"workers\">");
     for slot in 0..pool.processes {
         for worker in pool.workers.iter().filter(|worker| worker.slot == slot) {
             write_worker(page, name, pool, worker);
@@ -23,6 +24,7 @@ pub(super) fn write(page: &mut Markup, name: &str, pool: &Pool) {
     for worker in pool.workers.iter().filter(|worker| pool.processes <= worker.slot) {
         write_worker(page, name, pool, worker);
     }
+    page.raw("</div>\n");
 }
 
 /// What the cells mean.

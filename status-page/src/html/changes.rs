@@ -35,8 +35,8 @@ fn write_events(page: &mut Markup, view: &View<'_>, events: &[Event]) {
         page.raw("<li>");
         write_moment(page, view, event);
         page.put(" <span class=\"soft small\">", duration(view.age_ms(event.at)), " ago</span> ");
-        page.put("<span class=\"kind\">", kind(event.kind), "</span> ").text(&event.text);
-        page.raw("</li>\n");
+        page.put("<b class=\"kind\">", kind(event.kind), "</b> <span>");
+        page.text(&event.text).raw("</span></li>\n");
     }
     page.raw("</ul>");
 }

@@ -19,11 +19,7 @@ pub(super) fn write(page: &mut Markup, verdicts: &[Verdict]) {
     let (first, others) = verdicts.split_at_checked(FIRST).unwrap_or((verdicts, &[]));
     write_list(page, first);
     if !others.is_empty() {
-        page.put(
-            "<details id=\"more-findings\"><summary>",
-            others.len(),
-            " more findings</summary>",
-        );
+        page.put("<details id=\"more-findings\"><summary>", others.len(), " more</summary>");
         write_list(page, others);
         page.raw("</details>\n");
     }
@@ -46,21 +42,16 @@ fn write_list(page: &mut Markup, verdicts: &[Verdict]) {
             Some(part) => page.put("<a href=\"#", part, "\">").text(&verdict.lead).raw("</a>"),
             None => page.put("<b>", &verdict.lead, "</b>"),
         };
-        write_rest(page, &verdict.rest);
+        page.text(&verdict.rest);
+        write_advice(page, verdict.advice);
         page.raw("</p></li>\n");
     }
     page.raw("</ul>\n");
 }
 
 /// Writes a text in which grave accents enclose what an operator may type.
-fn write_rest(page: &mut Markup, rest: &str) {
-    let pieces: Vec<&str> = rest.split('`').collect();
-    // An odd one is no more than text: it came from somebody else.
-    if pieces.len().is_multiple_of(2) {
-        page.text(rest);
-        return;
-    }
-    for (index, piece) in pieces.into_iter().enumerate() {
+fn write_advice(page: &mut Markup, advice: &'static str) {
+    for (index, piece) in advice.split('`').enumerate() {
         if index.is_multiple_of(2) {
             page.text(piece);
         } else {

@@ -46,6 +46,7 @@ fn write_parts(page: &mut Markup, view: &View<'_>) {
         (anchor::ROUTES, "Routes", has_routes),
         (anchor::CHANGES, "Changes", true),
         (anchor::ORIGINS, "Origins", !view.snapshot.origins.is_empty()),
+        (anchor::SERVER, "Server", true),
         (anchor::TRAFFIC, "Connections and answers", true),
     ] {
         if is_there {
@@ -58,12 +59,8 @@ fn write_parts(page: &mut Markup, view: &View<'_>) {
 pub(super) fn write_tiles(page: &mut Markup, view: &View<'_>) {
     let snapshot = view.snapshot;
     let (server, requests) = (&snapshot.server, &snapshot.requests);
-    page.put(
-        "<section class=\"card\" id=\"",
-        anchor::SERVER,
-        "\"><h2 class=\"unseen\">Server</h2>",
-    );
-    page.raw("<dl class=\"tiles\">");
+    page.put("<section class=\"card\" id=\"", anchor::SERVER, "\"><header>");
+    page.raw("<h2>Server</h2></header>\n<dl class=\"tiles\">");
     tile(page, "Up", &seconds(server.uptime_s), &since(server.started));
     tile(page, "In flight", &count(requests.in_flight), "requests begun, not ended");
     let shed: u64 = snapshot.pools.values().map(|pool| pool.shed_total.sum()).sum();

@@ -24,8 +24,9 @@ pub(super) fn holder(scene: &Scene<'_>) -> Option<Verdict> {
     };
     let advice =
         if is_alone(scene, route) { "" } else { " Its `max-share` would leave room for others." };
-    let rest = format!(" {holds}{share}.{advice}");
-    Some(Verdict::new(severity, format!("Route {route}"), rest).look(anchor::ROUTES))
+    let rest = format!(" {holds}{share}.");
+    let verdict = Verdict::new(severity, format!("Route {route}"), rest);
+    Some(verdict.advice(advice).look(anchor::ROUTES))
 }
 
 struct Holder<'a> {

@@ -27,8 +27,9 @@ pub(super) fn workers(scene: &Scene<'_>) -> Option<Verdict> {
         format!(" Worker {slot}-{generation} exited {}", ended(scene, exit))
     });
     let rest = format!("{since}: {ready} of {processes} workers ready{retry}.{exit}");
-    let lead = format!("Pool {name} {state}");
-    Some(Verdict::new(severity, lead, rest).look(anchor::pool(name)))
+    let verdict = Verdict::new(severity, format!("Pool {name} {state}"), rest);
+    let advice = pool.last_exit.as_ref().map_or("", advice);
+    Some(verdict.advice(advice).look(anchor::pool(name)))
 }
 
 /// Tells of a worker that exited unasked a short while ago, in a pool that is whole again.
@@ -40,22 +41,26 @@ pub(super) fn exit(scene: &Scene<'_>) -> Option<Verdict> {
     let LastExit { slot, generation, .. } = exit;
     let lead = format!("Worker {slot}-{generation} of pool {} exited", scene.name);
     let rest = format!(" {}", ended(scene, exit));
-    Some(Verdict::new(Severity::Warning, lead, rest).look(anchor::pool(scene.name)))
+    let verdict = Verdict::new(Severity::Warning, lead, rest).advice(advice(exit));
+    Some(verdict.look(anchor::pool(scene.name)))
 }
 
-/// As in `5.0 s ago: status 1. Its last words: ImportError`.
+/// As in `5.0 s ago: status 1. Its last words: "ImportError".`
 fn ended(scene: &Scene<'_>, exit: &LastExit) -> String {
     let words = exit.stderr.iter().rev().find(|line| !line.trim().is_empty());
     let words = words.map_or_else(String::new, |line| {
         let words: String = line.trim().chars().take(WORDS).collect();
-        format!(" Its last words: {words}")
+        format!(" Its last words: \"{words}\".")
     });
-    let advice = match exit.signal {
+    format!("{}: {}.{words}", ago(scene.snapshot, exit.at), exit.exit)
+}
+
+fn advice(exit: &LastExit) -> &'static str {
+    match exit.signal {
         Some(9) => " Nothing of ours sent that: look for the kernel's out-of-memory killer.",
         Some(4 | 7 | 8 | 11) => " Native code crashed: a library of the application.",
         Some(_) | None => "",
-    };
-    format!("{}: {}.{advice}{words}", ago(scene.snapshot, exit.at), exit.exit)
+    }
 }
 
 /// Tells that no row is free, or that requests wait.

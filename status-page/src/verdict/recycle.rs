@@ -11,7 +11,6 @@ pub(super) fn recycled(scene: &Scene<'_>) -> Vec<Verdict> {
     let mut events = recent(scene, EventKind::WorkerRecycled);
     if let Some(event) = events.next() {
         let mut verdict = told(scene.snapshot, event, Severity::Note);
-        verdict.rest.push_str(advice(&event.text));
         match events.count() {
             0 => {}
             more => {
@@ -19,12 +18,12 @@ pub(super) fn recycled(scene: &Scene<'_>) -> Vec<Verdict> {
                 verdict.rest.push_str(&more);
             }
         }
-        verdicts.push(verdict.look(anchor::CHANGES));
+        verdicts.push(verdict.advice(advice(&event.text)).look(anchor::CHANGES));
     }
     for pending in &scene.pool.recycles_pending {
         let lead = format!("The worker in slot {} of pool {name} is to be replaced", pending.slot);
-        let rest = format!(": {}.{}", pending.reason, advice(&pending.reason));
-        verdicts.push(Verdict::new(Severity::Note, lead, rest).look(anchor::pool(name)));
+        let verdict = Verdict::new(Severity::Note, lead, format!(": {}.", pending.reason));
+        verdicts.push(verdict.advice(advice(&pending.reason)).look(anchor::pool(name)));
     }
     verdicts
 }

@@ -38,11 +38,12 @@ fn over_budget(snapshot: &Snapshot, route: &Route) -> Verdict {
     let (over, requests) = (count(window.over_budget), count(requests));
     let last = last(route);
     let rest = format!(
-        ": {over} of {requests} requests of the last minute made more than {budget}{last}. \
-         Load related rows in one query (Django: `select_related`, `prefetch_related`)."
+        ": {over} of {requests} requests of the last minute made more than {budget}{last}."
     );
     let lead = format!("Route {name} makes too many database queries");
-    Verdict::new(Severity::Warning, lead, rest).look(anchor::QUERIES)
+    let verdict = Verdict::new(Severity::Warning, lead, rest).look(anchor::QUERIES);
+    verdict
+        .advice(" Load related rows in one query (Django: `select_related`, `prefetch_related`).")
 }
 
 /// As in `; the last one, GET /products?page=2, made 45 in 180 ms`.

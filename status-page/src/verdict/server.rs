@@ -41,37 +41,28 @@ fn connections(snapshot: &Snapshot) -> Option<Verdict> {
     let severity = closeness(connections.open, connections.max)?;
     let (open, max, idle) = (connections.open, connections.max, connections.idle);
     let state = if max <= open { "in use" } else { "nearly used up" };
-    let rest = format!(
-        ": {} of {} are open, {} of them idle. The limit is `server.max-connections`.",
-        count(open),
-        count(max),
-        count(idle)
-    );
+    let rest =
+        format!(": {} of {} are open, {} of them idle.", count(open), count(max), count(idle));
     let lead = format!("All client connections are {state}");
     let lead = if max <= open { lead } else { lead.replacen("All client", "Client", 1) };
-    Some(Verdict::new(severity, lead, rest).look(anchor::TRAFFIC))
+    let verdict = Verdict::new(severity, lead, rest).look(anchor::TRAFFIC);
+    Some(verdict.advice(" The limit is `server.max-connections`."))
 }
 
 fn descriptors(snapshot: &Snapshot) -> Option<Verdict> {
     let proxy = &snapshot.server.proxy;
     let (open, max) = (proxy.fds?, proxy.fds_max?);
     let severity = closeness(open, max)?;
-    let rest = format!(
-        ": {} of {} are open. Raise its limit (`LimitNOFILE=` in the systemd unit).",
-        count(open),
-        count(max)
-    );
+    let rest = format!(": {} of {} are open.", count(open), count(max));
     let lead = "The proxy's descriptors are nearly used up";
-    Some(Verdict::new(severity, lead, rest).look(anchor::SERVER))
+    let verdict = Verdict::new(severity, lead, rest).look(anchor::SERVER);
+    Some(verdict.advice(" Raise its limit (`LimitNOFILE=` in the systemd unit)."))
 }
 
 fn spool(snapshot: &Snapshot) -> Option<Verdict> {
     let proxy = &snapshot.server.proxy;
     let severity = closeness(proxy.spool_bytes, proxy.spool_max_bytes)?;
-    let rest = format!(
-        ": {} of {} are used. Slow clients and large bodies fill it; the limit is `spool.max-size`.",
-        bytes(proxy.spool_bytes),
-        bytes(proxy.spool_max_bytes)
-    );
-    Some(Verdict::new(severity, "The spool is nearly full", rest).look(anchor::SERVER))
+    let rest = format!(": {} of {}.", bytes(proxy.spool_bytes), bytes(proxy.spool_max_bytes));
+    let verdict = Verdict::new(severity, "The spool is nearly full", rest).look(anchor::SERVER);
+    Some(verdict.advice(" Slow clients and large bodies fill it; its limit is `spool.max-size`."))
 }

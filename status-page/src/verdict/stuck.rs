@@ -25,17 +25,20 @@ pub(super) fn stuck(scene: &Scene<'_>) -> Option<Verdict> {
     let (doing, place_in_kernel) = (doing(row.request), place_in_kernel(scene, row));
     let more = match scene.pool.stuck.saturating_sub(1) {
         0 => String::new(),
+        1 => format!(" 1 more of its {} is stuck.", scene.unit()),
         more => format!(" {more} more of its {} are stuck.", scene.unit()),
     };
     let rest = format!("{place}{doing}{place_in_kernel}.{more}");
-    Some(Verdict::new(Severity::Bad, lead, rest).look(anchor::row(row)))
+    let verdict = Verdict::new(Severity::Bad, lead, rest).look(anchor::row(row));
+    Some(verdict.advice(" Past `stuck-grace` its worker is replaced."))
 }
 
 fn count_alone(scene: &Scene<'_>) -> Option<Verdict> {
     let (stuck, busy, name) = (scene.pool.stuck, scene.pool.busy, scene.name);
     let lead = format!("Requests of pool {name} are stuck");
-    let rest = format!(": {stuck} of {busy} busy {} past `request-timeout`.", scene.unit());
-    (stuck != 0).then(|| Verdict::new(Severity::Bad, lead, rest).look(anchor::pool(name)))
+    let rest = format!(": {stuck} of {busy} busy {}.", scene.unit());
+    let verdict = Verdict::new(Severity::Bad, lead, rest).look(anchor::pool(name));
+    (stuck != 0).then(|| verdict.advice(" They are past their `request-timeout`."))
 }
 
 /// Whether it computes or waits, where its worker tells, and what it has asked for so far.

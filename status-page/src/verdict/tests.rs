@@ -76,7 +76,7 @@ fn a_stuck_request_is_told_with_its_process_and_what_it_does() {
     let pool = |row: &Worker| Pool { stuck: 2, workers: vec![row.clone()], ..pool(3, 0) };
     let place = "Bad GET /x is stuck for 43.0 s in worker 1-3 of pool web (process 4711, thread \
                  4720)";
-    let more = "1 more of its threads are stuck.";
+    let more = "1 more of its threads is stuck. Past `stuck-grace` its worker is replaced.";
     check(&pool(&row), &[&format!("{place}. {more}")]);
     for (cpu_ms, expected) in [
         (20, "0.0 s on the processor, so it waits for something"),
@@ -126,7 +126,7 @@ fn missing_workers_are_told_with_their_last_words() {
     check(
         &down,
         &["Bad Pool web is down: 0 of 2 workers ready. Worker 1-7 exited 5.0 s ago: status 1. \
-           Its last words: ImportError: no module"],
+           Its last words: \"ImportError: no module\"."],
     );
     let killed =
         LastExit { exit: "signal 9".to_owned(), signal: Some(9), stderr: Vec::new(), ..exit };
@@ -154,9 +154,9 @@ fn a_recycle_is_told_with_its_reason_for_ten_minutes() {
         event(600, "Worker 0-1 of pool web was recycled: max-age"),
     ];
     snapshot.server.uptime_s = 620.0;
-    let last = "Note Worker 0-2 of pool web was recycled: max-memory, 12.0 s ago. It outgrew its \
-                pool's `max-memory`: look at what its last requests loaded. 1 more of its workers \
-                in the last 10 minutes.";
+    let last = "Note Worker 0-2 of pool web was recycled: max-memory, 12.0 s ago. 1 more of its \
+                workers in the last 10 minutes. It outgrew its pool's `max-memory`: look at what \
+                its last requests loaded.";
     let pending = "Note The worker in slot 1 of pool web is to be replaced: max-age.";
     let well = "Good Every pool has room: 0 of 30 busy, nothing waits.";
     assert_eq!(told_of(&snapshot), [last, pending, well]);
@@ -263,7 +263,7 @@ fn what_is_nearly_used_up_is_told_with_the_key_of_its_limit() {
     ];
     assert_eq!(told_of(&snapshot), expected);
     snapshot.server.proxy.spool_bytes = 95;
-    assert!(told_of(&snapshot)[1].starts_with("Bad The spool is nearly full: 95 B of 100 B"));
+    assert!(told_of(&snapshot)[1].starts_with("Bad The spool is nearly full: 95 B of 100 B."));
 }
 
 #[test]

@@ -96,8 +96,8 @@ fn hostile() -> Snapshot {
             request.site.push('2');
         }
     }
-    for route in &mut snapshot.routes {
-        route.name = HOSTILE.into();
+    for (index, route) in snapshot.routes.iter_mut().enumerate() {
+        route.name = format!("{HOSTILE}{index}");
         // The pool that was called `web`, so that the findings are about the same things.
         route.pool = route.pool.as_ref().map(|_| format!("{HOSTILE}1"));
         route.origin = route.origin.as_ref().map(|_| HOSTILE.into());
@@ -109,7 +109,8 @@ fn hostile() -> Snapshot {
     }
     for event in &mut snapshot.events {
         event.subject = event.subject.as_ref().map(|_| format!("{HOSTILE}1"));
-        event.text = HOSTILE.into();
+        // The reason decides what is advised.
+        event.text = format!("{HOSTILE} max-memory");
     }
     for origin in snapshot.origins.values_mut() {
         for (index, server) in origin.servers.iter_mut().enumerate() {

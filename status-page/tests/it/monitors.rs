@@ -146,7 +146,7 @@ fn prometheus_gets_the_numbers_of_the_snapshot() {
         "ostler_pool_recycles_total{pool=\"web\",reason=\"config\"} 2",
         "ostler_pool_run_quantile_seconds{percentile=\"100\",pool=\"web\"} 83.4",
         "ostler_pool_saturation{pool=\"web\"} 1",
-        "ostler_pool_queue_saturation{pool=\"web\"} 0.05",
+        "ostler_pool_queue_saturation{pool=\"web\"} 1",
         "ostler_pool_full_since_time_seconds{pool=\"web\"} 1767237900",
         "ostler_proxy_starts_total 1",
         "ostler_worker_up{pool=\"api\",slot=\"0\"} 1",

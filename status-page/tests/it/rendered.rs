@@ -38,9 +38,14 @@ fn a_usual_site_fits_a_terminal() {
     snapshot.origins.clear();
     snapshot.server.config_error = None;
     snapshot.pools.remove("api");
+    snapshot.routes.clear();
+    snapshot.events.clear();
     let pool = snapshot.pools.get_mut("web").unwrap();
     pool.workers.remove(0);
     (pool.recycles_pending, pool.stuck) = (Vec::new(), 0);
+    (pool.full_since, pool.queue_full_since, pool.queued, pool.busy) = (None, None, 0, 5);
+    let threads = pool.workers.iter_mut().flat_map(|worker| &mut worker.threads);
+    threads.for_each(|thread| thread.stuck = false);
     for name in ["/", "/leaderboard", "/problems"] {
         let mut route = Route { name: name.to_owned(), ..Route::default() };
         route.window.requests = 12_345;

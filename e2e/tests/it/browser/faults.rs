@@ -30,7 +30,11 @@ const ROUTES: &str = "
 
 #[tokio::test]
 async fn which_route_holds_the_pool() {
-    let stack = Plan::probe().with(ROUTES).with("pool.probe.threads = 4").start().await;
+    let stack = Plan::probe()
+        .with(ROUTES)
+        .with("pool.probe = { threads = 4, queue-timeout = '1h' }")
+        .start()
+        .await;
     let mut held = Vec::new();
     for _ in 0..5 {
         held.push(ask(&stack, "/sleep/3600000").await);

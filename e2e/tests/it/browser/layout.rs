@@ -24,8 +24,12 @@ async fn every_part_of_the_page_is_readable_on_a_desktop_and_a_phone_light_and_d
             assert_eq!(page.run("return problems();").await, json!([]), "{eyes:?}");
             let first = page.run("return findings();").await;
             assert!(first.as_array().is_some_and(|findings| 3 <= findings.len()), "{first}");
-            whole_picture(&page, &format!("sample-{}-{shade}-whole", eyes.width)).await;
+            let height = page.run("return document.documentElement.scrollHeight;").await;
+            let height = u32::try_from(height.as_u64().unwrap()).unwrap();
             page.close().await;
+            let whole = Page::open(server.address(), "", Eyes { height, ..eyes }).await;
+            whole.picture(&format!("sample-{}-{shade}-whole", eyes.width)).await;
+            whole.close().await;
         }
     }
 }
@@ -78,16 +82,6 @@ const FOCUS: &str = "
     const { outlineStyle } = getComputedStyle(document.activeElement);
     return { isCell: classList.contains('cell'), isStuck: classList.contains('stuck'),
              isSeen: outlineStyle === 'solid' };";
-
-/// Takes a picture of all of the page: the window is made as high as it.
-async fn whole_picture(page: &Page, name: &str) {
-    let height = page.run("return document.documentElement.scrollHeight;").await;
-    let height = u32::try_from(height.as_u64().unwrap()).unwrap();
-    let width = page.run("return innerWidth;").await.as_u64().unwrap();
-    let width = u32::try_from(width).unwrap();
-    page.client.set_window_size(width, height).await.unwrap();
-    page.picture(name).await;
-}
 
 /// Serves the page of the sample, of the moment that is asked for.
 pub(super) async fn sample_server() -> Server {

@@ -26,7 +26,7 @@ async fn numbers_change_in_place_and_the_reader_is_left_alone() {
         "window.mark = 'same document';
          document.querySelector('#others summary').click();
          document.querySelector('a.cell').focus();
-         scrollTo(0, 200);",
+         scrollTo({ top: 200, behavior: 'instant' });",
     )
     .await;
     let before = page.run(STATE).await;
