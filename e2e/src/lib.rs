@@ -18,6 +18,7 @@ pub mod process;
 pub mod promise;
 pub mod server;
 pub mod stack;
+pub mod terminal;
 
 use std::time::Duration;
 

@@ -21,6 +21,7 @@ mod entry;
 mod event_loop;
 mod exchange;
 mod idle;
+mod info;
 mod link;
 mod listener;
 mod live;

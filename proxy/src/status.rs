@@ -2,7 +2,7 @@
 
 use ostler_policy::forwarded::{self, Peer};
 use ostler_policy::http::head::RequestHead;
-use ostler_status::HtmlOptions;
+use ostler_status::{HtmlOptions, InfoPart};
 use ostler_supervisor::message::ListenerRole;
 
 use crate::connection::{Client, Ending};
@@ -11,13 +11,14 @@ use crate::live::LiveConfig;
 use crate::request::{Request, respond};
 use crate::respond::RequestError;
 use crate::shared::{Phase, Shared};
-use crate::snapshot;
+use crate::{info, snapshot};
 
 /// One of the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Page {
     Status,
     Metrics,
+    Info,
     Health,
 }
 
@@ -33,6 +34,8 @@ pub(crate) fn page(role: ListenerRole, request: &Request<'_>) -> Option<Page> {
         Some(Page::Status)
     } else if is(&config.metrics_path) {
         Some(Page::Metrics)
+    } else if is(&config.info_path) {
+        Some(Page::Info)
     } else if is(&config.health_path) {
         Some(Page::Health)
     } else {
@@ -75,6 +78,10 @@ pub(crate) async fn answer(
     if !matches!(request.head.method(), "GET" | "HEAD") {
         return Err(RequestError::Method("GET, HEAD".to_owned()));
     }
+    if page == Page::Info {
+        let (media_type, body) = info_page(client.shared, request);
+        return respond_with(client, request, entry, media_type, &body).await;
+    }
     let snapshot = snapshot::take(client.shared, request.live, request.host);
     let options = Options::of(request);
     let (media_type, body) = if page == Page::Metrics {
@@ -88,6 +95,35 @@ pub(crate) async fn answer(
     } else {
         ("text/html; charset=utf-8", ostler_status::html(&snapshot, None, &options.html))
     };
+    respond_with(client, request, entry, media_type, &body).await
+}
+
+/// `/server-info`: all of it, or the parts that the query names.
+fn info_page(shared: &Shared, request: &Request<'_>) -> (&'static str, String) {
+    let info = info::take(shared, request.live);
+    let query = request.target.query();
+    let words: Vec<&str> = query.trim_start_matches('?').split(['&', ';']).collect();
+    if words.contains(&"json") || accepts_json(request) {
+        return ("application/json", ostler_status::info_json(&info));
+    }
+    let mut parts = InfoPart::ALL.to_vec();
+    parts.retain(|part| words.contains(&part.word()));
+    let parts = if parts.is_empty() { &InfoPart::ALL[..] } else { &parts[..] };
+    ("text/html; charset=utf-8", ostler_status::info_html(&info, parts))
+}
+
+fn accepts_json(request: &Request<'_>) -> bool {
+    let accepts = request.head.value("accept").unwrap_or_default();
+    memchr::memmem::find(accepts, b"application/json").is_some()
+}
+
+async fn respond_with(
+    client: &mut Client<'_>,
+    request: &Request<'_>,
+    entry: &mut Entry,
+    media_type: &str,
+    body: &str,
+) -> Result<Ending, RequestError> {
     let fields: [(&str, &[u8]); 4] = [
         ("content-type", media_type.as_bytes()),
         ("cache-control", b"no-store"),
@@ -110,8 +146,7 @@ impl Options {
     fn of(request: &Request<'_>) -> Self {
         let query = request.target.query();
         let mut words = query.trim_start_matches('?').split(['&', ';']);
-        let accepts = request.head.value("accept").unwrap_or_default();
-        let is_json = memchr::memmem::find(accepts, b"application/json").is_some();
+        let is_json = accepts_json(request);
         let html = HtmlOptions::default();
         let mut options = Self { is_auto: false, is_json, is_text: false, html };
         words.by_ref().for_each(|word| {

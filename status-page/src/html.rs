@@ -4,6 +4,7 @@
 //! Style and script are the same in every page, so that their hashes can stand in the policy.
 
 mod busy;
+mod info;
 mod markup;
 mod overview;
 mod pools;
@@ -13,6 +14,8 @@ use crate::snapshot::Snapshot;
 use crate::trends::Trends;
 use crate::verdict::{Severity, verdicts};
 use markup::Markup;
+
+pub use info::info_html;
 
 const STYLE: &str = include_str!("html/style.css");
 const SCRIPT: &str = include_str!("html/refresh.js");

@@ -7,6 +7,7 @@
 
 mod auto;
 mod html;
+mod info;
 mod json;
 mod metrics;
 mod moment;
@@ -18,7 +19,8 @@ pub mod units;
 mod verdict;
 
 pub use auto::auto;
-pub use html::{CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html};
+pub use html::{CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html, info_html};
+pub use info::{Fact, Feature, Info, InfoLimit, InfoPart, InfoRoute, ListenerRoutes, info_json};
 pub use json::json;
 pub use metrics::prometheus;
 pub use moment::UnixTime;

@@ -13,6 +13,7 @@ mod commands;
 mod faults;
 mod gunicorn;
 mod identity;
+mod info;
 mod keepalive;
 mod life;
 mod metrics;
@@ -29,6 +30,7 @@ mod serving;
 mod status;
 mod stuck;
 mod tls_origins;
+mod top;
 
 /// Sends a GET on a connection of its own, and does not wait for the answer.
 async fn ask(stack: &Stack, path: &str) -> Client {
