@@ -99,7 +99,7 @@ pub fn target_folder() -> PathBuf {
         .map_or_else(|| workspace.join("target"), |target| workspace.join(target))
 }
 
-fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     // Tests that were built to ship test what was built to ship.
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     let path = target_folder().join(profile).join(name);

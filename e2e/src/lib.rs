@@ -20,6 +20,7 @@ pub mod program;
 pub mod promise;
 pub mod server;
 pub mod stack;
+pub mod terminal;
 
 use std::time::Duration;
 

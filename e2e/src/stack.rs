@@ -74,6 +74,11 @@ impl Stack {
         self.pid
     }
 
+    /// What marks the processes of this stack.
+    pub(crate) fn mark(&self) -> &str {
+        &self.mark
+    }
+
     /// The folder of this stack.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -22,6 +22,7 @@ mod event_loop;
 mod exchange;
 mod history;
 mod idle;
+mod info;
 mod ledger;
 mod link;
 mod listener;

@@ -318,6 +318,7 @@ impl Process {
             }
         }
         ostler_supervisor::log::set_level(live.config.log.error.level);
+        crate::info::log_low_limits(&live);
         running.shared.live.store(Arc::clone(&live));
         // What was wrong with the one before does not matter any more.
         running.shared.config_error.store(Arc::new(None));

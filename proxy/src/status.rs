@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ostler_policy::forwarded::{self, Peer};
 use ostler_policy::http::head::RequestHead;
-use ostler_status::{HtmlOptions, UnixTime};
+use ostler_status::{HtmlOptions, InfoPart, Snapshot, Trends, UnixTime};
 use ostler_supervisor::message::ListenerRole;
 
 use crate::connection::{Client, Ending};
@@ -15,13 +15,14 @@ use crate::live::LiveConfig;
 use crate::request::{Request, respond};
 use crate::respond::RequestError;
 use crate::shared::{Phase, Shared};
-use crate::snapshot;
+use crate::{info, snapshot};
 
 /// One of the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Page {
     Status,
     Metrics,
+    Info,
     Health,
 }
 
@@ -37,6 +38,8 @@ pub(crate) fn page(role: ListenerRole, request: &Request<'_>) -> Option<Page> {
         Some(Page::Status)
     } else if is(&config.metrics_path) {
         Some(Page::Metrics)
+    } else if is(&config.info_path) {
+        Some(Page::Info)
     } else if is(&config.health_path) {
         Some(Page::Health)
     } else {
@@ -81,32 +84,26 @@ pub(crate) async fn answer(
     }
     let before = processor_time();
     let options = Options::of(request);
-    let history = &client.shared.history;
-    let (snapshot, trends) = match options.past.as_ref().filter(|_| page == Page::Status) {
-        None => {
-            let snapshot = snapshot::take(client.shared, request.live, request.host);
-            let trends = options.is_html().then(|| history.trends(snapshot.taken()));
-            (snapshot, trends)
-        }
-        Some(Asked::Overview) => return past::overview(client, request, entry).await,
-        Some(Asked::Moment(at)) => match past::find(history, at, &options) {
-            Ok((mut snapshot, trends)) => {
-                request.host.clone_into(&mut snapshot.machine.server_name);
+    let (media_type, body) = if page == Page::Info {
+        info_page(client.shared, request)
+    } else {
+        let history = &client.shared.history;
+        let (snapshot, trends) = match options.past.as_ref().filter(|_| page == Page::Status) {
+            None => {
+                let snapshot = snapshot::take(client.shared, request.live, request.host);
+                let trends = options.is_html().then(|| history.trends(snapshot.taken()));
                 (snapshot, trends)
             }
-            Err(refusal) => return past::refuse(client, request, entry, &refusal).await,
-        },
-    };
-    let (media_type, body) = if page == Page::Metrics {
-        ("text/plain; version=0.0.4; charset=utf-8", ostler_status::prometheus(&snapshot))
-    } else if options.is_auto {
-        ("text/plain; charset=ISO-8859-1", ostler_status::auto(&snapshot))
-    } else if options.is_text {
-        ("text/plain; charset=utf-8", ostler_status::text(&snapshot))
-    } else if options.is_json {
-        ("application/json", ostler_status::json(&snapshot))
-    } else {
-        ("text/html; charset=utf-8", ostler_status::html(&snapshot, trends.as_ref(), &options.html))
+            Some(Asked::Overview) => return past::overview(client, request, entry).await,
+            Some(Asked::Moment(at)) => match past::find(history, at, &options) {
+                Ok((mut snapshot, trends)) => {
+                    request.host.clone_into(&mut snapshot.machine.server_name);
+                    (snapshot, trends)
+                }
+                Err(refusal) => return past::refuse(client, request, entry, &refusal).await,
+            },
+        };
+        rendered(page, &snapshot, trends.as_ref(), &options)
     };
     let cost = cost_field(processor_time().saturating_sub(before));
     let refresh = options.html.refresh.map(|seconds| seconds.to_string());
@@ -117,10 +114,49 @@ pub(crate) async fn answer(
         ("content-security-policy", ostler_status::CONTENT_SECURITY_POLICY.as_bytes()),
         ("server-timing", cost.as_bytes()),
     ];
-    if let Some(seconds) = &refresh {
+    if let Some(seconds) = refresh.as_ref().filter(|_| page == Page::Status) {
         fields.push(("refresh", seconds.as_bytes()));
     }
     respond(client, request, entry, (200, "OK"), &fields, body.as_bytes()).await
+}
+
+/// The form of a snapshot that is asked for, with its media type.
+fn rendered(
+    page: Page,
+    snapshot: &Snapshot,
+    trends: Option<&Trends>,
+    options: &Options,
+) -> (&'static str, String) {
+    if page == Page::Metrics {
+        ("text/plain; version=0.0.4; charset=utf-8", ostler_status::prometheus(snapshot))
+    } else if options.is_auto {
+        ("text/plain; charset=ISO-8859-1", ostler_status::auto(snapshot))
+    } else if options.is_text {
+        ("text/plain; charset=utf-8", ostler_status::text(snapshot))
+    } else if options.is_json {
+        ("application/json", ostler_status::json(snapshot))
+    } else {
+        ("text/html; charset=utf-8", ostler_status::html(snapshot, trends, &options.html))
+    }
+}
+
+/// `/server-info`: all of it, or the parts that the query names.
+fn info_page(shared: &Shared, request: &Request<'_>) -> (&'static str, String) {
+    let info = info::take(shared, request.live);
+    let query = request.target.query();
+    let words: Vec<&str> = query.trim_start_matches('?').split(['&', ';']).collect();
+    if words.contains(&"json") || accepts_json(request) {
+        return ("application/json", ostler_status::info_json(&info));
+    }
+    let mut parts = InfoPart::ALL.to_vec();
+    parts.retain(|part| words.contains(&part.word()));
+    let parts = if parts.is_empty() { &InfoPart::ALL[..] } else { &parts[..] };
+    ("text/html; charset=utf-8", ostler_status::info_html(&info, parts))
+}
+
+fn accepts_json(request: &Request<'_>) -> bool {
+    let accepts = request.head.value("accept").unwrap_or_default();
+    memchr::memmem::find(accepts, b"application/json").is_some()
 }
 
 /// Processor time of this thread. Nothing else runs on it between two calls without an `await`.
@@ -157,8 +193,7 @@ impl Options {
         let query = request.target.query();
         // Datadog's reader adds a second question mark.
         let mut words = query.split(['?', '&', ';']);
-        let accepts = request.head.value("accept").unwrap_or_default();
-        let is_json = memchr::memmem::find(accepts, b"application/json").is_some();
+        let is_json = accepts_json(request);
         let (past, html) = (None, HtmlOptions::default());
         let mut options = Self { is_auto: false, is_json, is_text: false, past, html };
         words.by_ref().for_each(|word| {

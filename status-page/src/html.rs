@@ -8,6 +8,7 @@ mod cells;
 mod changes;
 mod exits;
 mod findings;
+mod info;
 mod markup;
 mod origins;
 mod overview;
@@ -22,6 +23,8 @@ use crate::snapshot::Snapshot;
 use crate::trends::Trends;
 use crate::verdict::{Severity, verdicts};
 use markup::Markup;
+
+pub use info::info_html;
 
 const STYLE: &str = include_str!("html/style.css");
 const SCRIPT: &str = include_str!("html/refresh.js");

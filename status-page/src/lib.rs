@@ -9,6 +9,7 @@ mod anchor;
 mod auto;
 mod events;
 mod html;
+mod info;
 mod json;
 mod metrics;
 mod moment;
@@ -23,7 +24,8 @@ mod verdict;
 
 pub use auto::auto;
 pub use events::EventLog;
-pub use html::{CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html};
+pub use html::{CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html, info_html};
+pub use info::{Fact, Feature, Info, InfoLimit, InfoPart, InfoRoute, ListenerRoutes, info_json};
 pub use json::json;
 pub use metrics::prometheus;
 pub use moment::UnixTime;

@@ -199,7 +199,8 @@ impl Screen<'_> {
         if routes.is_empty() {
             return Ok(());
         }
-        let head = "routes by share of thread time, last minute";
+        let (listed, all) = (routes.len().min(LIST), routes.len());
+        let head = format!("routes by share of thread time, last minute, {listed} of {all}");
         writeln!(out, "\n{}", self.paint(Paint::Head, head))?;
         for route in routes.iter().take(LIST) {
             let window = &route.window;
@@ -222,7 +223,7 @@ impl Screen<'_> {
             let paint = if window.over_budget == 0 { Paint::None } else { Paint::Bad };
             writeln!(out, "{}", self.paint(paint, line))?;
         }
-        more(out, routes.len(), LIST, "routes")
+        Ok(())
     }
 
     fn write_busiest(&self, out: &mut String) -> fmt::Result {
@@ -231,7 +232,8 @@ impl Screen<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        writeln!(out, "\n{}", self.paint(Paint::Head, "longest running"))?;
+        let head = format!("longest running, {} of {}", rows.len().min(LIST), rows.len());
+        writeln!(out, "\n{}", self.paint(Paint::Head, head))?;
         for row in rows.iter().take(LIST) {
             let Busy { pool, worker, thread, request } = row;
             let (slot, generation) = (worker.slot, worker.generation);
@@ -246,7 +248,7 @@ impl Screen<'_> {
             let paint = if thread.stuck { Paint::Bad } else { Paint::None };
             writeln!(out, "{}", self.paint(paint, line))?;
         }
-        more(out, rows.len(), LIST, "requests")
+        Ok(())
     }
 
     fn write_origin(&self, out: &mut String, name: &str, origin: &Origin) -> fmt::Result {

@@ -12,6 +12,7 @@ pub mod decimal;
 pub mod forwarded;
 pub mod http;
 pub mod keepalive;
+pub mod machine;
 pub mod recycle;
 pub mod route;
 pub mod stuck;

@@ -85,6 +85,19 @@ impl Routes {
         routes
     }
 
+    /// The routes of each host, both in the order in which they are tried: exact hosts, then
+    /// wildcards, then `*` for any other; exact paths, then prefixes, the longest first.
+    #[must_use]
+    pub fn in_order(&self) -> Vec<(String, Vec<&Route>)> {
+        let mut exact: Vec<_> = self.exact.iter().collect();
+        exact.sort_by_key(|(host, _)| *host);
+        let exact = exact.into_iter().map(|(host, paths)| (host.clone(), paths));
+        let wildcards = self.wildcards.iter().map(|(suffix, paths)| (format!("*{suffix}"), paths));
+        let fallback = self.fallback.iter().map(|paths| ("*".to_owned(), paths));
+        let hosts = exact.chain(wildcards).chain(fallback);
+        hosts.map(|(host, paths)| (host, paths.in_order())).collect()
+    }
+
     /// Finds the route for a checked host, a decoded path and a method.
     ///
     /// # Errors
@@ -152,6 +165,18 @@ impl PathTable {
             paths.entry(path.clone().into_bytes()).or_default().push(Arc::new(route));
         }
         table
+    }
+
+    fn in_order(&self) -> Vec<&Route> {
+        let sorted = |paths: &'_ HashMap<Vec<u8>, Methods>| {
+            let mut keys: Vec<Vec<u8>> = paths.keys().cloned().collect();
+            keys.sort_by(|one, other| (other.len(), one).cmp(&(one.len(), other)));
+            keys
+        };
+        let exact = sorted(&self.exact).into_iter().filter_map(|path| self.exact.get(&path));
+        let prefixes =
+            sorted(&self.prefixes).into_iter().filter_map(|path| self.prefixes.get(&path));
+        exact.chain(prefixes).flatten().map(|route| &**route).collect()
     }
 
     /// The exact path, else the longest prefix that ends at the border of a segment.
@@ -280,6 +305,19 @@ mod tests {
         check("inside", "other", "/only/x/y", "GET", "/fallback");
         check("inside", "other", "/onlyx/y", "GET", "404");
         check("inside", "other", "/on", "GET", "404");
+    }
+
+    #[test]
+    fn routes_are_listed_in_the_order_in_which_they_are_tried() {
+        let config = Config::parse(SITES, std::path::Path::new("test.toml")).unwrap();
+        let listed = Routes::for_listener(&config, "inside");
+        let listed = listed.in_order();
+        let hosts: Vec<&str> = listed.iter().map(|(host, _)| host.as_str()).collect();
+        assert_eq!(hosts, ["www.example.com", "*.deep.example.com", "*.example.com", "*"]);
+        let paths: Vec<String> =
+            listed[0].1.iter().map(|route| route.config.path.to_string()).collect();
+        assert_eq!(paths, ["=/api/exact", "/api/v1/", "/api/v1/", "/api", "/"]);
+        assert_eq!(listed[0].1[1].config.methods, ["GET"], "as written");
     }
 
     #[track_caller]

@@ -15,6 +15,7 @@ mod faults;
 mod gunicorn;
 mod history;
 mod identity;
+mod info;
 mod keepalive;
 mod life;
 mod metrics;
@@ -34,6 +35,7 @@ mod serving;
 mod status;
 mod stuck;
 mod tls_origins;
+mod top;
 
 /// Sends a GET on a connection of its own, and does not wait for the answer.
 async fn ask(stack: &Stack, path: &str) -> Client {

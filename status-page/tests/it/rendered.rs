@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use ostler_status::{
-    CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, Event, HtmlOptions, Route, Snapshot, TextStyle,
-    auto, html, json, prometheus, text, text_in,
+    CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, Event, HtmlOptions, Route, ShedTotal, Snapshot,
+    TextStyle, auto, html, json, prometheus, text, text_in,
 };
 
 use crate::sample;
@@ -46,12 +46,14 @@ fn a_usual_site_fits_a_terminal() {
     (pool.full_since, pool.queue_full_since, pool.queued, pool.busy) = (None, None, 0, 5);
     let threads = pool.workers.iter_mut().flat_map(|worker| &mut worker.threads);
     threads.for_each(|thread| thread.stuck = false);
+    pool.shed_total = ShedTotal::default();
+    snapshot.requests.by_reason.clear();
     for name in ["/", "/leaderboard", "/problems"] {
         let mut route = Route { name: name.to_owned(), ..Route::default() };
         route.window.requests = 12_345;
         route.window.costs.db_queries = 99_999;
         snapshot.routes.push(route);
-        let text = format!("Pool web was full for 4.5 s, {name} held most of it.");
+        let text = format!("{name} held most of pool web.");
         snapshot.events.push(Event { text, ..Event::default() });
     }
     let screen = text(&snapshot);
