@@ -1,5 +1,8 @@
 //! The document of `?json`.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use crate::scoreboard;

@@ -1,6 +1,6 @@
 //! The text that Prometheus scrapes.
 //!
-//! One collector over one snapshot, so that all numbers of a scrape belong together. Labels are
+//! One text from one snapshot, so that all numbers of a scrape belong together. Labels are
 //! names of the configuration, slots and fixed words; nothing a client sends becomes a label.
 
 mod collector;

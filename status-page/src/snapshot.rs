@@ -27,10 +27,11 @@ pub use post_mortem::{HeldRequest, Moment, PostMortem, ThreadTrace};
 pub use route::{Costs, OverBudget, Route, RouteWindow};
 
 /// Version of the document. A reader may rely on the keys of its version.
-const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// The whole state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Snapshot {
     /// Always 1.
@@ -78,6 +79,7 @@ impl Snapshot {
 
 /// The server: supervisor and proxy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Server {
     /// Always `ostler`.
@@ -110,6 +112,7 @@ pub struct Server {
 
 /// What is kept of the past, for `?at=`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct History {
     /// The first moment that is kept.
@@ -142,6 +145,7 @@ impl Default for Server {
 
 /// The proxy process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Proxy {
     /// Its process.
@@ -162,6 +166,7 @@ pub struct Proxy {
 
 /// Client connections.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Connections {
     /// Open ones: the sum of the four below.
@@ -184,6 +189,7 @@ pub struct Connections {
 
 /// Connections closed, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[serde(default)]
 pub struct ClosedTotal {
@@ -217,6 +223,7 @@ impl ClosedTotal {
 
 /// Requests, whatever they were routed to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Requests {
     /// Ended ones.
@@ -237,6 +244,7 @@ pub struct Requests {
 
 /// Answers by class of status.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ByStatus {
     /// 100 to 199.
@@ -271,6 +279,7 @@ impl ByStatus {
 
 /// A group of servers, or a directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Origin {
     /// Its servers; none for a directory.
@@ -281,6 +290,7 @@ pub struct Origin {
 
 /// One server of an origin.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct OriginServer {
     /// Its URL.
@@ -301,6 +311,7 @@ pub struct OriginServer {
 
 /// A cache.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Cache {
     /// Bytes in it.
@@ -313,6 +324,7 @@ pub struct Cache {
 
 /// What `mod_status` tells of the machine and of the process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Machine {
     /// Name that the operator asked for: the Host of the request.

@@ -26,7 +26,8 @@ usage: cargo xtask COMMAND
   bench   count the proxy's instructions and compare them with xtask/instructions.toml;
           `bench --record` writes that file anew
   demo    build in release and serve the demo site until Ctrl-C
-  docs    write docs/configuration.md anew from the configuration model
+  docs    write docs/configuration.md anew from the configuration model, and docs/status-json.md
+          and docs/status.schema.json from the types of the status document
 ";
 
 fn main() -> ExitCode {
@@ -125,10 +126,11 @@ fn verify_units(steps: &mut Steps) -> anyhow::Result<()> {
     steps.run("units", &mut verify)
 }
 
-/// Writes the configuration reference anew; the test that compares it does the writing.
+/// Writes the references anew; the tests that compare them do the writing.
 fn docs() -> anyhow::Result<()> {
-    Steps::default()
-        .run("docs", cargo(&["test", "-p", "ostler-conf"]).env("OSTLER_UPDATE_DOCS", "1"))
+    let packages = ["-p", "ostler-conf", "-p", "ostler-status"];
+    let tests = [&["test"], &packages[..]].concat();
+    Steps::default().run("docs", cargo(&tests).env("OSTLER_UPDATE_DOCS", "1"))
 }
 
 /// The cargo that started this program, in the project's folder.

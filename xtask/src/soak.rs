@@ -15,6 +15,7 @@ use crate::{cargo, project, target_folder};
 
 /// The tests that note figures.
 const TESTS: &str = "test(/^reliability::/) + test(/^buffering::slow_clients::/) \
+    + test(=readers::cost::a_look_costs_little_at_rest_and_at_full_load) \
     + test(=stuck::normal_requests_keep_their_rate_beside_endless_ones) \
     + test(=overload::overload_costs_no_capacity_and_refusals_are_quick)";
 

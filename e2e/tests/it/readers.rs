@@ -3,5 +3,7 @@
 //! Each reads what the JSON document says at the same moment.
 
 mod apache;
+mod cost;
+mod document;
 mod httpd_monitors;
 mod promtool;

@@ -1,10 +1,10 @@
-//! Families of metrics with their values, as the `prometheus` crate takes them.
+//! Families of metrics with their values, as the `prometheus` crate writes them.
+//!
+//! They are made for one text and thrown away, so there is no registry, and no metric that would
+//! be found by its labels: with hundreds of routes that is most of what a scrape would cost.
 
-use std::collections::HashMap;
-
-use prometheus::core::{Collector, Desc};
+use prometheus::TextEncoder;
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 
 use crate::snapshot::{BOUNDS_MS, Histogram};
 use crate::units::printable;
@@ -27,16 +27,10 @@ pub(super) fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// A family of histograms that were counted elsewhere, which the crate has no type for.
-struct Histograms {
-    desc: Desc,
-    samples: Vec<(Vec<LabelPair>, Histogram)>,
-}
-
 /// All families of one snapshot.
 #[derive(Default)]
 pub(super) struct SnapshotCollector {
-    families: Vec<Box<dyn Collector>>,
+    families: Vec<MetricFamily>,
 }
 
 impl SnapshotCollector {
@@ -48,11 +42,14 @@ impl SnapshotCollector {
         labels: &[&str],
         samples: impl IntoIterator<Item = Sample>,
     ) {
-        let family = GaugeVec::new(Opts::new(name, help), labels).expect("names are valid");
-        for sample in samples {
-            family.with_label_values(&sample.labels).set(sample.value);
-        }
-        self.families.push(Box::new(family));
+        let metrics = samples.into_iter().map(|sample| {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(sample.value);
+            let mut metric = Metric::from_label(label_pairs(labels, sample.labels));
+            metric.set_gauge(gauge);
+            metric
+        });
+        self.add(name, help, MetricType::GAUGE, metrics.collect());
     }
 
     /// Adds a family of values that only go up.
@@ -63,11 +60,14 @@ impl SnapshotCollector {
         labels: &[&str],
         samples: impl IntoIterator<Item = Sample>,
     ) {
-        let family = CounterVec::new(Opts::new(name, help), labels).expect("names are valid");
-        for sample in samples {
-            family.with_label_values(&sample.labels).inc_by(sample.value.max(0.0));
-        }
-        self.families.push(Box::new(family));
+        let metrics = samples.into_iter().map(|sample| {
+            let mut counter = proto::Counter::default();
+            counter.set_value(sample.value.max(0.0));
+            let mut metric = Metric::from_label(label_pairs(labels, sample.labels));
+            metric.set_counter(counter);
+            metric
+        });
+        self.add(name, help, MetricType::COUNTER, metrics.collect());
     }
 
     /// Adds a family of histograms, one for each value of its labels. Those that know nothing
@@ -79,62 +79,58 @@ impl SnapshotCollector {
         labels: [&str; LABELS],
         samples: impl IntoIterator<Item = ([&'s str; LABELS], &'s Histogram)>,
     ) {
-        let names = labels.iter().map(|&label| label.to_owned()).collect();
-        let desc = Desc::new(name.to_owned(), help.to_owned(), names, HashMap::new())
-            .expect("names are valid");
         let known = samples.into_iter().filter(|(_, histogram)| is_known(histogram));
-        let samples = known.map(|(values, histogram)| {
-            let pairs = labels.iter().zip(values).map(|(name, value)| label_pair(name, value));
-            (pairs.collect(), histogram.clone())
-        });
-        self.families.push(Box::new(Histograms { desc, samples: samples.collect() }));
-    }
-
-    /// Returns the text of all families, by name.
-    pub(super) fn into_text(self) -> String {
-        let registry = Registry::new();
-        registry.register(Box::new(self)).expect("each family has its own name");
-        TextEncoder::new()
-            .encode_to_string(&registry.gather())
-            .expect("families without samples are left out by the registry")
-    }
-}
-
-impl Collector for SnapshotCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.families.iter().flat_map(|family| family.desc()).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        self.families.iter().flat_map(|family| family.collect()).collect()
-    }
-}
-
-impl Collector for Histograms {
-    fn desc(&self) -> Vec<&Desc> {
-        vec![&self.desc]
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let metrics = self.samples.iter().map(|(labels, histogram)| {
-            let mut metric = Metric::from_label(labels.clone());
+        let metrics = known.map(|(values, histogram)| {
+            let values = sample(values, 0.0).labels;
+            let mut metric = Metric::from_label(label_pairs(&labels, values));
             metric.set_histogram(cumulative(histogram));
             metric
         });
+        self.add(name, help, MetricType::HISTOGRAM, metrics.collect());
+    }
+
+    /// Adds a family, unless it is empty: there is no text for those.
+    ///
+    /// Of series with the same labels, such as those of a server that an origin names twice, only
+    /// one is told: Prometheus refuses a text in which one comes twice.
+    fn add(&mut self, name: &str, help: &str, kind: MetricType, mut metrics: Vec<Metric>) {
+        if metrics.is_empty() {
+            return;
+        }
+        metrics.sort_by(|one, other| values(one).cmp(values(other)));
+        metrics.dedup_by(|one, other| one.get_label() == other.get_label());
         let mut family = MetricFamily::default();
-        family.set_name(self.desc.fq_name.clone());
-        family.set_help(self.desc.help.clone());
-        family.set_field_type(MetricType::HISTOGRAM);
-        family.set_metric(metrics.collect());
-        vec![family]
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(metrics);
+        self.families.push(family);
+    }
+
+    /// Returns the text of all families, by name.
+    pub(super) fn into_text(mut self) -> String {
+        self.families.sort_by(|one, other| one.name().cmp(other.name()));
+        TextEncoder::new()
+            .encode_to_string(&self.families)
+            .expect("every family has a name and a sample")
     }
 }
 
-fn label_pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(printable(value).into_owned());
-    pair
+fn values(metric: &Metric) -> impl Iterator<Item = &str> {
+    metric.get_label().iter().map(LabelPair::value)
+}
+
+/// Puts names and values together, sorted by name.
+fn label_pairs(names: &[&str], values: Vec<String>) -> Vec<LabelPair> {
+    let pairs = names.iter().zip(values).map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value(value);
+        pair
+    });
+    let mut pairs: Vec<LabelPair> = pairs.collect();
+    pairs.sort_by(|one, other| one.name().cmp(other.name()));
+    pairs
 }
 
 /// Tells whether there is a count for every bucket.
@@ -160,4 +156,25 @@ fn cumulative(histogram: &Histogram) -> proto::Histogram {
     whole.set_sample_sum(histogram.sum_ms / 1_000.0);
     whole.set_bucket(buckets);
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_is_told_once_and_an_empty_family_not_at_all() {
+        let mut metrics = SnapshotCollector::default();
+        metrics.gauge(
+            "b",
+            "Help.",
+            &["z", "a"],
+            [sample(["1", "2"], 3.0), sample(["1", "2"], 4.0)],
+        );
+        metrics.counter("a_total", "Help.", &[], [sample([], 1.5)]);
+        metrics.gauge("empty", "Help.", &[], []);
+        let expected = "# HELP a_total Help.\n# TYPE a_total counter\na_total 1.5\n\
+                        # HELP b Help.\n# TYPE b gauge\nb{a=\"2\",z=\"1\"} 3\n";
+        assert_eq!(metrics.into_text(), expected);
+    }
 }

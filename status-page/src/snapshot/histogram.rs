@@ -12,6 +12,7 @@ pub const BOUNDS_MS: [f64; 16] = [
 
 /// Requests by how long something took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Histogram {
     /// Requests in each bucket: those above the bound before it, and not above its own. One more

@@ -9,6 +9,7 @@ use crate::moment::UnixTime;
 
 /// A pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Pool {
     /// Whether it works as configured.
@@ -84,6 +85,7 @@ impl Pool {
 
 /// Whether a pool works as configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PoolState {
     /// It does.
@@ -111,6 +113,7 @@ impl PoolState {
 
 /// Times of the requests of a window, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Percentiles {
     /// Half took no longer.
@@ -126,6 +129,7 @@ pub struct Percentiles {
 
 /// Requests shed, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[serde(default)]
 pub struct ShedTotal {
@@ -158,6 +162,7 @@ impl ShedTotal {
 
 /// A wait that was long, and who held the rows meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Blame {
     /// When it ended.
@@ -174,6 +179,7 @@ pub struct Blame {
 
 /// What one route held.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Blamed {
     /// Its site, if that has a host, and its path.
@@ -186,6 +192,7 @@ pub struct Blamed {
 
 /// A worker that is to be replaced.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PendingRecycle {
     /// Place of the worker.
@@ -196,6 +203,7 @@ pub struct PendingRecycle {
 
 /// How a worker ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LastExit {
     /// When.
@@ -220,6 +228,7 @@ pub struct LastExit {
 
 /// A worker process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Worker {
     /// Its place.
@@ -251,6 +260,7 @@ impl Worker {
 
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkerState {
     /// It has not said that it is ready.
@@ -286,6 +296,7 @@ impl WorkerState {
 
 /// One unit of a worker's concurrency.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[expect(clippy::struct_field_names, reason = "the document calls its number so")]
 #[serde(default)]
 pub struct Thread {
@@ -307,6 +318,7 @@ pub struct Thread {
 
 /// What a row is doing: its letter in the scoreboard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum ThreadState {
     /// `_`: waiting for a request.
     #[serde(rename = "_")]
@@ -359,6 +371,7 @@ impl ThreadState {
 
 /// A request in the application.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Request {
     /// Its id.

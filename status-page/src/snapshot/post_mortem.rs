@@ -7,6 +7,7 @@ use crate::moment::UnixTime;
 
 /// What a worker was doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PostMortem {
     /// When this was written down.
@@ -37,6 +38,7 @@ pub struct PostMortem {
 
 /// When a record was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Moment {
     /// Its threads did not come back; nothing was done about it yet.
@@ -61,6 +63,7 @@ impl Moment {
 
 /// A request inside a worker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HeldRequest {
     /// Its id.
@@ -87,6 +90,7 @@ pub struct HeldRequest {
 
 /// A thread, as the kernel shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ThreadTrace {
     /// Its number.

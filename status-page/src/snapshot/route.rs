@@ -6,6 +6,7 @@ use super::{Histogram, UnixTime};
 
 /// One route, and what its requests have cost since the supervisor started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Route {
     /// Its methods, if it names some, its site, if that has a host, and its path.
@@ -46,6 +47,7 @@ pub struct Route {
 
 /// What a route cost in the window that its pool's percentiles are about, too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct RouteWindow {
     /// Requests ended.
@@ -66,6 +68,7 @@ pub struct RouteWindow {
 
 /// What an application reports of its requests: with `ostler_app::Cost`, or in `Server-Timing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Costs {
     /// Database queries.
@@ -84,6 +87,7 @@ pub struct Costs {
 
 /// A request that made too many database queries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct OverBudget {
     /// When it ended.

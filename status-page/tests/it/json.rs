@@ -8,7 +8,7 @@ use ostler_status::{
 };
 use serde_json::Value;
 
-use crate::sample;
+use crate::{costly, sample};
 
 /// The documented example, which newer documents may add keys to. Where a number, a text or `null` may stand, any of them is taken.
 const EXAMPLE: &str = r#"{"schema_version":1,
@@ -101,6 +101,40 @@ fn idle_rows_of_a_service_past_the_64th_are_left_out() {
     let numbers: Vec<u64> = rows.iter().map(|row| row["thread"].as_u64().unwrap()).collect();
     let expected: Vec<u64> = (0..64).chain([68]).collect();
     assert_eq!(numbers, expected);
+}
+
+/// The schema in `docs/` with nothing allowed beside what it describes.
+fn strict_schema() -> Value {
+    let mut schema =
+        serde_json::from_str(include_str!("../../../docs/status.schema.json")).unwrap();
+    forbid_more(&mut schema);
+    schema
+}
+
+/// Forbids keys that are not described. Readers have to take those; this test has not.
+fn forbid_more(schema: &mut Value) {
+    if let Some(object) = schema.as_object_mut() {
+        if object.contains_key("properties") {
+            object.insert("additionalProperties".to_owned(), false.into());
+        }
+        object.values_mut().for_each(forbid_more);
+    }
+}
+
+#[test]
+fn every_key_and_value_is_described_by_the_schema() {
+    let validator = jsonschema::draft202012::new(&strict_schema()).unwrap();
+    for snapshot in [Snapshot::default(), example(), sample::snapshot(), costly::snapshot()] {
+        let document: Value = serde_json::from_str(&json(&snapshot)).unwrap();
+        let errors: Vec<String> = validator
+            .iter_errors(&document)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+    let mut document: Value = serde_json::from_str(&json(&sample::snapshot())).unwrap();
+    document["pools"]["web"]["workers"][0]["nowhere_described"] = 1.into();
+    assert!(!validator.is_valid(&document));
 }
 
 /// The state that the example tells of.

@@ -163,7 +163,7 @@ fn prometheus_gets_the_numbers_of_the_snapshot() {
 fn prometheus_gets_histograms_in_seconds_that_add_up() {
     let text = prometheus(&costly::snapshot());
     let run = "ostler_route_run_seconds";
-    let labels = "route=\"www.example.com/\",pool=\"web\"";
+    let labels = "pool=\"web\",route=\"www.example.com/\"";
     for line in [
         "# TYPE ostler_pool_queue_wait_seconds histogram".to_owned(),
         "ostler_pool_queue_wait_seconds_bucket{pool=\"web\",le=\"0.0005\"} 90".to_owned(),
