@@ -60,7 +60,12 @@ fn main() -> ExitCode {
 
 /// Runs everything CI runs, cheapest first.
 fn test() -> anyhow::Result<()> {
-    provide(&[Prerequisite::CMake, Prerequisite::Compiler, Prerequisite::PythonVenv])?;
+    provide(&[
+        Prerequisite::CMake,
+        Prerequisite::Chromium,
+        Prerequisite::Compiler,
+        Prerequisite::PythonVenv,
+    ])?;
     let mut steps = Steps::default();
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     steps.run(
