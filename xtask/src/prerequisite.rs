@@ -15,6 +15,8 @@ use crate::step::{is_installed, say};
 pub(crate) enum Prerequisite {
     /// zlib-ng, which pingora compresses with, is built by cmake and make.
     CMake,
+    /// The tests of the status page look at it in a browser.
+    Chromium,
     /// zlib-ng, ring and SQLite are compiled from C.
     Compiler,
     /// The gunicorn test makes a virtual environment.
@@ -33,7 +35,8 @@ pub(crate) enum Prerequisite {
 
 impl Prerequisite {
     /// What the tests need beside the build.
-    pub(crate) const OF_TESTS: [Self; 6] = [
+    pub(crate) const OF_TESTS: [Self; 7] = [
+        Self::Chromium,
         Self::PythonVenv,
         Self::Apache,
         Self::ApacheExporter,
@@ -48,6 +51,7 @@ impl Prerequisite {
         let answers = |program: &str| is_installed(Command::new(program).arg("--version"));
         match self {
             Self::CMake => answers("cmake") && answers("make"),
+            Self::Chromium => answers("chromium") && answers("chromedriver"),
             Self::Compiler => answers("cc"),
             // Debian's python3 has venv without ensurepip: both are needed.
             Self::PythonVenv => {
@@ -72,6 +76,7 @@ impl Prerequisite {
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::CMake => &["cmake", "make"],
+            Self::Chromium => &["chromium", "chromium-driver"],
             Self::Compiler => &["gcc", "libc6-dev"],
             Self::PythonVenv => &["python3", "python3-venv"],
             Self::Apache => &["apache2-bin"],

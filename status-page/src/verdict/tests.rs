@@ -1,3 +1,5 @@
+//! Each finding, word for word, from the numbers that cause it.
+
 use super::*;
 use crate::snapshot::{
     Costs, HeldRequest, LastExit, Origin, OriginServer, OverBudget, PendingRecycle, PoolState,

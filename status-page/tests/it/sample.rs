@@ -176,7 +176,7 @@ fn web() -> Pool {
 fn stuck() -> Thread {
     let mut row = row(2, 303, "/report/<all>?from=1970&to=2026", 83_400);
     if let Some(request) = &mut row.request {
-        request.route = "/report/<all>".to_owned();
+        "/report/<all>".clone_into(&mut request.route);
         request.cpu_ms = Some(40);
         request.costs = Costs { db_queries: 2, db_ms: 3.5, cache_misses: 1, ..Costs::default() };
     }

@@ -52,7 +52,8 @@ async fn without_scripts_the_page_is_loaded_anew() {
     for eyes in [DESKTOP, PHONE] {
         let eyes = Eyes { has_scripts: false, ..eyes };
         let page = Page::open(stack.status_address(), "?refresh=1", eyes).await;
-        assert_eq!(page.find("#pause").await.is_displayed().await.unwrap(), false, "of no use");
+        let is_displayed = page.find("#pause").await.is_displayed().await.unwrap();
+        assert!(!is_displayed, "nothing would be held still");
         let target = format!("/sleep/3600000?{}", eyes.width);
         let held = ask(&stack, &target).await;
         let mut ticks = tokio::time::interval(ostler_e2e::POLL);
