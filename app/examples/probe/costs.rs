@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use ostler_app::{Context, cost};
 use nix::time::{ClockId, clock_gettime};
+use ostler_app::{Context, cost};
 
 use crate::sleep;
 
