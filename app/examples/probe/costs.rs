@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use ostler_app::{Context, cost};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::sleep;
 
@@ -35,6 +35,5 @@ pub(crate) fn burn(time: Duration) {
 }
 
 fn used() -> Duration {
-    let clock = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(clock).unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
