@@ -141,11 +141,13 @@ fn thin_worker(worker: &mut Worker) {
 fn thin_thread(thread: &mut Thread, budget: &mut Budget) {
     thread.requests_total = 0;
     thread.cpu_s = None;
-    let Some(request) = &mut thread.request else { return };
-    if !budget.takes(request.running_ms, thread.stuck) {
-        thread.request = None;
+    let is_stuck = thread.stuck;
+    thread.request.take_if(|request| !budget.takes(request.running_ms, is_stuck));
+    let Some(request) = &mut thread.request else {
+        // Rows change their threads with every request.
+        thread.tid = None;
         return;
-    }
+    };
     for ms in [&mut request.costs.db_ms, &mut request.costs.outbound_ms] {
         *ms = hundredths(*ms);
     }

