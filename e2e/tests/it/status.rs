@@ -180,7 +180,7 @@ async fn json_shows_who_runs_and_who_waits() {
         .await;
     let pool = &status["pools"]["probe"];
     let request = &pool["workers"][0]["threads"][0]["request"];
-    let keys = "client host id method protocol queued_ms running_ms site target";
+    let keys = "client costs cpu_ms host id method protocol queued_ms route running_ms site target";
     assert_eq!(sorted_keys(request), keys.split(' ').collect::<Vec<_>>());
     assert_eq!(request["method"], "GET");
     assert_eq!(request["target"], "/sleep/700?a=b");
