@@ -152,10 +152,10 @@ fn type_of(property: &Value) -> String {
         let words: Vec<String> = either.iter().map(type_of).collect();
         return words.join(" or ");
     }
-    let words: Vec<&str> = match &property["type"] {
-        Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
-        word => word.as_str().into_iter().collect(),
-    };
+    // One word, or a list of them.
+    let types = &property["type"];
+    let several = types.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let words: Vec<&str> = types.as_str().into_iter().chain(several).collect();
     let words: Vec<String> = words.into_iter().map(|word| type_word(word, property)).collect();
     words.join(" or ")
 }
