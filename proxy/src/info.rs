@@ -79,7 +79,7 @@ fn facts(shared: &Shared, live: &LiveConfig) -> Vec<Fact> {
         fact(
             "Proxy",
             format!(
-                "pid {}, the {}. of this supervisor, {} event loops, {memory}",
+                "pid {}, number {} of this supervisor, {} event loops, {memory}",
                 std::process::id(),
                 supervisor.incarnation,
                 live.config.server.threads
