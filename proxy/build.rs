@@ -31,7 +31,6 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-#[expect(clippy::print_stdout, reason = "how a build script speaks to cargo")]
 fn tell(key: &str, value: &str) {
     println!("{key}={value}");
 }

@@ -62,7 +62,7 @@ impl Terminal {
     }
 
     /// Makes the terminal larger or smaller.
-    pub fn resize(&mut self, (rows, cols): (u16, u16)) {
+    pub fn resize(&self, (rows, cols): (u16, u16)) {
         self.screen.lock().expect("not poisoned").screen_mut().set_size(rows, cols);
         let size = PtySize { rows, cols, pixel_width: 0, pixel_height: 0 };
         self.master.resize(size).expect("resized");

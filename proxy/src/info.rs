@@ -5,7 +5,7 @@ mod system;
 
 use ostler_conf::{RouteAction, RouteConfig};
 use ostler_policy::machine::{Limit, Unit, limits};
-use ostler_policy::route::Route;
+use ostler_policy::route::{Route, Routes};
 use ostler_status::units::{bytes, seconds};
 use ostler_status::{Fact, Info, InfoLimit, InfoRoute, ListenerRoutes, UnixTime};
 
@@ -79,7 +79,7 @@ fn facts(shared: &Shared, live: &LiveConfig) -> Vec<Fact> {
         fact(
             "Proxy",
             format!(
-                "pid {}, the {}. of this supervisor, {} event loops, {memory}",
+                "pid {}, number {} of this supervisor, {} event loops, {memory}",
                 std::process::id(),
                 supervisor.incarnation,
                 live.config.server.threads
@@ -98,7 +98,7 @@ fn moment(since_epoch: std::time::Duration) -> UnixTime {
 
 fn routes(live: &LiveConfig) -> Vec<ListenerRoutes> {
     let listener = |listener: &ostler_conf::ListenerConfig| {
-        let tried = live.routes(&listener.name).map(|routes| routes.in_order());
+        let tried = live.routes(&listener.name).map(Routes::in_order);
         let routes = tried.into_iter().flatten().flat_map(|(host, routes)| {
             let shown = routes.into_iter().map(|route| shown_route(live, &host, route));
             shown.collect::<Vec<_>>()

@@ -139,8 +139,9 @@ impl Printer<'_> {
             (None, _, _) => String::new(),
             (Some(sources), Some(node), _) => {
                 let position = sources.position(node.at);
-                let from: String = variables.iter().map(|name| format!(", ${{{name}}}")).collect();
-                format!("# {}:{}{from}", position.path.display(), position.line)
+                let place = format!("# {}:{}", position.path.display(), position.line);
+                let names = variables.iter().map(|name| format!("${{{name}}}"));
+                std::iter::once(place).chain(names).collect::<Vec<_>>().join(", ")
             }
             (Some(_), None, Fallback::Computed(words)) => format!("# default: {words}"),
             (Some(_), None, _) => "# default".to_owned(),

@@ -68,7 +68,7 @@ fn users(text: &str) -> String {
         let end = after.find(['/', '?', '#', '"', '\'', ' ', ',']).unwrap_or(after.len());
         let (authority, behind) = after.split_at(end);
         match authority.rsplit_once('@') {
-            Some((_, host)) => masked.push_str(&format!("***@{host}")),
+            Some((_, host)) => masked.extend(["***@", host]),
             None => masked.push_str(authority),
         }
         rest = behind;

@@ -35,7 +35,10 @@ fn memory(shared: &Shared, live: &LiveConfig) -> Vec<Feature> {
     let maps = "the size of its shared memory, from /proc/self/maps; pages are taken when used";
     vec![
         Feature {
-            detail: format!("{ring} pools may use the ring link; {} rows in all", count(rows)),
+            detail: format!(
+                "{} rows in all; pools that may use the ring link: {ring}",
+                count(rows)
+            ),
             bytes: mapped("ostler-segment"),
             basis: maps.to_owned(),
             ..feature("segments: rows, scoreboard and ring link", !config.pools.is_empty())
@@ -132,7 +135,7 @@ fn keeps_responses(route: &RouteConfig) -> bool {
 }
 
 fn used(what: &str, count: usize) -> (bool, String) {
-    (count != 0, if count == 0 { String::new() } else { format!("{count} {what}") })
+    (count != 0, if count == 0 { String::new() } else { format!("{what}: {count}") })
 }
 
 fn feature(name: &str, is_active: bool) -> Feature {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ostler_conf::Config;
 use ostler_policy::machine::Machine;
+use procfs::process::{MMapPath, Process};
 use rustix::process::{Resource, getrlimit};
 
 use crate::spool::Spool;
@@ -58,11 +59,11 @@ pub(crate) fn on_disk(path: &Path) -> Option<u64> {
 
 /// The memory files of ours that this process has mapped, in bytes: what their name begins with.
 pub(crate) fn mapped(name: &str) -> Option<u64> {
-    let maps = procfs::process::Process::myself().ok()?.maps().ok()?;
+    let maps = Process::myself().ok()?.maps().ok()?;
     let wanted = format!("/memfd:{name}");
-    let is_ours = |path: &procfs::process::MMapPath| match path {
-        procfs::process::MMapPath::Path(path) => path.to_string_lossy().starts_with(&wanted),
-        _ => false,
+    let is_ours = |path: &MMapPath| {
+        let MMapPath::Path(path) = path else { return false };
+        path.to_string_lossy().starts_with(&wanted)
     };
     let sizes = maps.iter().filter(|map| is_ours(&map.pathname));
     Some(sizes.map(|map| map.address.1.saturating_sub(map.address.0)).sum())

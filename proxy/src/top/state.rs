@@ -97,6 +97,7 @@ pub(crate) struct Seen {
 impl State {
     /// Returns what is asked for after a key. One that means nothing changes nothing.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most keys of a keyboard mean nothing")]
     pub(crate) fn key(self, key: KeyEvent, seen: &Seen) -> Self {
         if self.is_help && !is_end(key) {
             return Self { is_help: false, ..self };
