@@ -12,6 +12,7 @@ mod stuck;
 mod timings;
 mod worker;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use ostler_conf::{PoolConfig, Share};
 use ostler_policy::admission::{Admission, Place, RouteId};
 use ostler_segment::CounterPage;
 use ostler_segment::counter::Pool as Counter;
-use ostler_status::{LastExit, PostMortem, UnixTime};
+use ostler_status::{LastExit, PostMortem, Recycled, UnixTime};
 use ostler_supervisor::message::{PendingRecycle, WorkerExit, WorkerId};
 use tokio::sync::oneshot;
 
@@ -76,6 +77,8 @@ struct Books {
     whole: usize,
     last_exit: Option<LastExit>,
     outlook: Outlook,
+    /// Workers that were replaced, the last one first.
+    recycled: VecDeque<Recycled>,
 }
 
 /// What the supervisor is about to do.
@@ -85,6 +88,14 @@ pub(crate) struct Outlook {
     pub(crate) pending: Vec<PendingRecycle>,
     /// When a worker is started that is held back because those before it died.
     pub(crate) retry_at: Option<Instant>,
+}
+
+impl Outlook {
+    /// As the supervisor tells it now.
+    pub(crate) fn new(pending: Vec<PendingRecycle>, retry_in_ms: Option<u64>) -> Self {
+        let retry_at = retry_in_ms.map(|wait| clock::now() + Duration::from_millis(wait));
+        Self { pending, retry_at }
+    }
 }
 
 /// Wakes one waiting request with its place; dropped when no worker will ever serve it.
@@ -102,6 +113,7 @@ pub(crate) struct PoolView {
     pub(crate) degraded_since: Option<Duration>,
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) outlook: Outlook,
+    pub(crate) recycled: Vec<Recycled>,
     pub(crate) queue_wait: Percentiles,
     pub(crate) run: Percentiles,
     /// The last waits that were long, the latest first.
@@ -130,6 +142,7 @@ impl Pool {
             whole: 0,
             last_exit: None,
             outlook: Outlook::default(),
+            recycled: VecDeque::new(),
         };
         let (next_worker, books) = (AtomicU64::new(1), Mutex::new(books));
         let post_mortems = ArcSwap::default();
@@ -243,6 +256,22 @@ impl Pool {
         }
     }
 
+    /// Notes that a worker is being replaced, and why.
+    pub(crate) fn note_recycle(&self, id: &WorkerId, reason: String) {
+        let mut books = self.books();
+        let worker = books.workers.iter().find(|worker| worker.id == *id);
+        let figures = worker.and_then(|worker| worker.segment.figures());
+        let recycled = Recycled {
+            at: UnixTime::from_ms(whole_ms(clock::unix_now())),
+            slot: id.slot,
+            generation: id.generation,
+            reason,
+            rss_bytes: figures.map(|figures| figures.rss_bytes),
+        };
+        books.recycled.push_front(recycled);
+        books.recycled.truncate(Recycled::KEPT);
+    }
+
     /// Notes what the supervisor is about to do.
     pub(crate) fn set_outlook(&self, outlook: Outlook) {
         self.books().outlook = outlook;
@@ -344,6 +373,7 @@ impl Pool {
             degraded_since: books.degraded_since,
             last_exit: books.last_exit.clone(),
             outlook: books.outlook.clone(),
+            recycled: books.recycled.iter().cloned().collect(),
             queue_wait: books.timings.queue_wait.percentiles(now),
             run: books.timings.run.percentiles(now),
             long_waits: books.blames.long_waits(),

@@ -222,6 +222,11 @@ impl Process {
                 }
             }
             ToProxy::WorkerWithdraw { id } => self.withdraw(id),
+            ToProxy::WorkerRecycled { id, reason } => {
+                if let Some(pool) = self.known.pools.get(&id.pool) {
+                    pool.note_recycle(&id, reason);
+                }
+            }
             ToProxy::WorkerExited { id, exit } => self.lose_worker(&id, exit),
             ToProxy::Proxies { living, newest } => self.note_proxies(living, newest),
             ToProxy::WorkerLastWords { id, lines } => {
@@ -231,9 +236,7 @@ impl Process {
             }
             ToProxy::PoolOutlook { pool, pending, retry_in_ms } => {
                 if let Some(pool) = self.known.pools.get(&pool) {
-                    let wait = retry_in_ms.map(Duration::from_millis);
-                    let retry_at = wait.map(|wait| clock::now() + wait);
-                    pool.set_outlook(Outlook { pending, retry_at });
+                    pool.set_outlook(Outlook::new(pending, retry_in_ms));
                 }
             }
             ToProxy::Sync => {

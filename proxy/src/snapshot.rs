@@ -178,6 +178,7 @@ fn pool(pool: &Pool, config: &PoolConfig, ledger: &Ledger) -> status::Pool {
         blame: view.long_waits.iter().map(blame).collect(),
         left_total: counters.get(PoolCounter::Left),
         recycles_total: recycles(counters),
+        recycled: view.recycled.clone(),
         recycles_pending: pending(&view.outlook),
         retry_in_ms: view
             .outlook

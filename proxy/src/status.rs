@@ -114,7 +114,8 @@ pub(crate) async fn answer(
         ("content-security-policy", ostler_status::CONTENT_SECURITY_POLICY.as_bytes()),
         ("server-timing", cost.as_bytes()),
     ];
-    if let Some(seconds) = refresh.as_ref().filter(|_| page == Page::Status) {
+    // The page itself is kept fresh in place, or by an element of its own where there are no scripts.
+    if let Some(seconds) = refresh.as_ref().filter(|_| page == Page::Status && !options.is_html()) {
         fields.push(("refresh", seconds.as_bytes()));
     }
     respond(client, request, entry, (200, "OK"), &fields, body.as_bytes()).await

@@ -11,7 +11,7 @@ mod conditions;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::moment::UnixTime;
-use crate::snapshot::{Event, EventKind, Snapshot};
+use crate::snapshot::{Event, EventKind, ShedTotal, Snapshot};
 use crate::units::duration;
 
 /// How long a condition must be over before it is told, and how old an event may be that another
@@ -108,12 +108,18 @@ impl EventLog {
         if !is_same {
             // Whatever went on ended with the server before.
             self.conditions.clear();
-            self.add(now, EventKind::Started, None, changes::started(before.as_ref(), snapshot));
+            // A later proxy process that knows nothing of the past did not see the start.
+            if before.is_some() || snapshot.server.generation <= 1 {
+                let text = changes::started(before.as_ref(), snapshot);
+                self.add(now, EventKind::Started, None, text);
+            }
         }
+        let is_young = now.ms_since(snapshot.server.started) <= MAX_GAP_MS;
         let before = before.filter(|before| is_same && now.ms_since(before.taken()) <= MAX_GAP_MS);
-        // Nothing is known of what was before: only what goes on can be told.
         let (before, is_known) = match before {
             Some(before) => (before, true),
+            None if !is_same && is_young => (Self::at_the_start(snapshot), true),
+            // Nothing is known of what was before: only what goes on can be told.
             None => (snapshot.clone(), false),
         };
         if is_known {
@@ -123,6 +129,19 @@ impl EventLog {
         }
         let observed = conditions::observe(&before, snapshot);
         self.go_on(now, observed);
+    }
+
+    /// What a server was when it started: nothing had occurred yet.
+    fn at_the_start(snapshot: &Snapshot) -> Snapshot {
+        let mut start = Self::without_rows(snapshot);
+        for pool in start.pools.values_mut() {
+            (pool.recycled, pool.last_exit) = (Vec::new(), None);
+            (pool.recycles_total, pool.shed_total) = (BTreeMap::new(), ShedTotal::default());
+        }
+        for route in &mut start.routes {
+            route.over_budget_total = 0;
+        }
+        start
     }
 
     /// What is compared does not need the requests in the rows.

@@ -33,8 +33,8 @@ pub use overview::{Overview, Summary, overview_json};
 pub use snapshot::{
     BOUNDS_MS, Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind,
     HeldRequest, Histogram, History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget,
-    PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Request, Requests, Route,
-    RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
+    PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Recycled, Request, Requests,
+    Route, RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
     WorkerState,
 };
 pub use text::{TextStyle, text, text_in};

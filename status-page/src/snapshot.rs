@@ -19,8 +19,8 @@ use crate::moment::UnixTime;
 pub use event::{Event, EventKind};
 pub use histogram::{BOUNDS_MS, Histogram};
 pub use pool::{
-    Blame, Blamed, LastExit, PendingRecycle, Percentiles, Pool, PoolState, Request, ShedTotal,
-    Thread, ThreadState, Worker, WorkerState,
+    Blame, Blamed, LastExit, PendingRecycle, Percentiles, Pool, PoolState, Recycled, Request,
+    ShedTotal, Thread, ThreadState, Worker, WorkerState,
 };
 
 pub use post_mortem::{HeldRequest, Moment, PostMortem, ThreadTrace};

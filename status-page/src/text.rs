@@ -178,7 +178,7 @@ impl Screen<'_> {
             let how = printable(&exit.exit);
             let place = format!("{}-{}", exit.slot, exit.generation);
             writeln!(out, "  last exit: worker {place} {how}, {ago} ago")?;
-            if let Some(line) = exit.stderr.last() {
+            for line in &exit.stderr {
                 writeln!(out, "    | {}", printable(line))?;
             }
         }

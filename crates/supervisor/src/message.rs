@@ -194,6 +194,13 @@ pub enum ToProxy {
         /// The worker.
         id: WorkerId,
     },
+    /// The worker is being replaced, before its `WorkerWithdraw`.
+    WorkerRecycled {
+        /// The worker.
+        id: WorkerId,
+        /// Why, in a word.
+        reason: String,
+    },
     /// The worker's process ended.
     WorkerExited {
         /// The worker.

@@ -164,7 +164,7 @@ async fn commands_ask_the_running_supervisor() {
     let mut stack = Stack::start("").await;
     let text = stack.command(&["status"]).await;
     assert_eq!(text.code, Some(0), "{text:?}");
-    assert!(text.stdout.contains("\npool probe  ok  1 of 1 workers ready (1 × 2)\n"), "{text:?}");
+    assert!(text.stdout.contains("\nprobe        ok        1/1    [----------] 0/2 "), "{text:?}");
     let json = stack.command(&["status", "--json"]).await;
     assert_eq!(json.code, Some(0), "{json:?}");
     let json: Value = serde_json::from_str(&json.stdout).unwrap();

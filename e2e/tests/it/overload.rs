@@ -199,7 +199,7 @@ async fn a_long_wait_is_explained_in_the_log_and_on_the_status_page() {
     assert_eq!(blame["routes"][0]["count"], 2);
     let page = stack.get_status("/server-status").await;
     let page = String::from_utf8_lossy(&page.body).into_owned();
-    assert!(page.contains("; 2 of 2 threads held: 2 × /sleep (median age "), "{page}");
+    assert!(page.contains(": 2 of 2 were held, 2 by /sleep (median age "), "{page}");
 
     let access = stack.stop().await.access;
     let explained: Vec<&str> = access.lines().filter(|line| line.contains(" held=")).collect();

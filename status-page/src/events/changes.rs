@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Occurrence;
-use crate::snapshot::{EventKind, LastExit, Pool, PoolState, Route, Snapshot, Worker};
+use crate::snapshot::{EventKind, LastExit, Pool, PoolState, Recycled, Route, Snapshot};
 use crate::units::{bytes, duration};
 
 /// Workers that are named in one event.
@@ -90,48 +90,25 @@ fn exited(name: &str, before: &Pool, after: &Pool) -> Option<Occurrence> {
     Some(about(EventKind::WorkerExited, name, text, number))
 }
 
-/// The workers that were asked to go, by reason.
+/// The workers that were replaced, by reason.
 fn recycled(name: &str, before: &Pool, after: &Pool) -> Vec<Occurrence> {
-    let mut by_reason: BTreeMap<Option<String>, Vec<&Worker>> = BTreeMap::new();
-    for worker in before.workers.iter().filter(|worker| worker.is_ready()) {
-        let is_worker =
-            |other: &&Worker| (other.slot, other.generation) == (worker.slot, worker.generation);
-        let stays = after.workers.iter().find(is_worker).is_some_and(|now| !now.state.is_ending());
-        let exit = after.last_exit.as_ref();
-        let exited = exit
-            .is_some_and(|exit| (exit.slot, exit.generation) == (worker.slot, worker.generation));
-        if !stays && !exited {
-            by_reason.entry(reason(worker.slot, before, after)).or_default().push(worker);
-        }
+    let mut by_reason: BTreeMap<&str, Vec<&Recycled>> = BTreeMap::new();
+    // The latest stands first; who was replaced earlier is named first.
+    for worker in after.recycled.iter().rev().filter(|worker| !before.recycled.contains(worker)) {
+        by_reason.entry(&worker.reason).or_default().push(worker);
     }
-    by_reason.retain(|reason, _| reason.as_deref() != Some("exit"));
     let told = by_reason.into_iter().map(|(reason, workers)| {
-        let number = workers.len();
         let memory = workers.first().and_then(|worker| worker.rss_bytes);
-        let why = match (reason, memory) {
-            (Some(reason), Some(memory)) if reason == "max-memory" => {
-                format!(": {reason}, it had {}", bytes(memory))
-            }
-            (Some(reason), _) => format!(": {reason}"),
-            (None, _) => String::new(),
-        };
-        let text = format!("{} of pool {name} is replaced{why}.", names(&workers));
-        about(EventKind::WorkerRecycled, name, text, number as u64)
+        let memory = memory.filter(|_| reason == "max-memory");
+        let had = memory.map_or_else(String::new, |had| format!(", it had {}", bytes(had)));
+        let number = workers.len() as u64;
+        let text = format!("{} of pool {name} was recycled: {reason}{had}.", names(&workers));
+        about(EventKind::WorkerRecycled, name, text, number)
     });
     told.collect()
 }
 
-/// Why the worker of a slot goes: as was planned, else what was counted.
-fn reason(slot: u32, before: &Pool, after: &Pool) -> Option<String> {
-    let planned = before.recycles_pending.iter().chain(&after.recycles_pending);
-    let planned = planned.filter(|pending| pending.slot == slot).map(|pending| &pending.reason);
-    let counted = after.recycles_total.iter().filter(|(reason, count)| {
-        before.recycles_total.get(*reason).is_none_or(|earlier| earlier < count) && 0 < **count
-    });
-    planned.chain(counted.map(|(reason, _)| reason)).next().cloned()
-}
-
-fn names(workers: &[&Worker]) -> String {
+fn names(workers: &[&Recycled]) -> String {
     let named = workers.iter().take(NAMED);
     let named: Vec<String> =
         named.map(|worker| format!("{}-{}", worker.slot, worker.generation)).collect();

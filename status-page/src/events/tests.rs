@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::snapshot::{
-    LastExit, Origin, OriginServer, OverBudget, PendingRecycle, Pool, PoolState, Request, Route,
+    LastExit, Origin, OriginServer, OverBudget, Pool, PoolState, Recycled, Request, Route,
     ShedTotal, Thread, ThreadState, Worker, WorkerState,
 };
 
@@ -99,18 +99,21 @@ fn the_end_of_a_worker_is_told_with_its_reason() {
     );
     web(
         |pool| {
-            pool.workers[1].state = WorkerState::Draining;
-            let reason = "max-memory".to_owned();
-            pool.recycles_pending = vec![PendingRecycle { slot: 1, reason }];
+            let (reason, rss_bytes) = ("max-memory".to_owned(), Some(1_288_490_189));
+            let recycled = Recycled { slot: 1, generation: 3, reason, rss_bytes, ..<_>::default() };
+            pool.recycled = vec![recycled];
         },
-        &["WorkerRecycled web Worker 1-3 of pool web is replaced: max-memory, it had 1.2 GiB."],
+        &["WorkerRecycled web Worker 1-3 of pool web was recycled: max-memory, it had 1.2 GiB."],
     );
     web(
         |pool| {
-            pool.workers.clear();
-            pool.recycles_total.insert("config".to_owned(), 2);
+            let recycled = |slot| {
+                let reason = "config".to_owned();
+                Recycled { slot, generation: 3, reason, ..<_>::default() }
+            };
+            pool.recycled = [1, 0].map(recycled).into();
         },
-        &["WorkerRecycled web Each of workers 0-3, 1-3 of pool web is replaced: config."],
+        &["WorkerRecycled web Each of workers 0-3, 1-3 of pool web was recycled: config."],
     );
 }
 
@@ -169,7 +172,7 @@ fn workers_that_die_again_and_again_are_one_event() {
     }
     let events = log.events();
     assert_eq!(events.len(), 2, "{events:#?}");
-    let expected = "Worker 0-0 of pool web exited: status 1. (99 since 00:00:01 UTC.)";
+    let expected = "Worker 0-0 of pool web exited: status 1. (100 since 00:00:00 UTC.)";
     assert_eq!((events[0].text.as_str(), events[0].at), (expected, at(99).taken()));
 }
 

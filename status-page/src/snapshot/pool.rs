@@ -54,6 +54,8 @@ pub struct Pool {
     pub left_total: u64,
     /// Workers replaced, by reason.
     pub recycles_total: BTreeMap<String, u64>,
+    /// Workers that were replaced last, the latest first, as far as this proxy process knows.
+    pub recycled: Vec<Recycled>,
     /// Workers that are to be replaced.
     pub recycles_pending: Vec<PendingRecycle>,
     /// When a worker is started again that is held back because those before it died.
@@ -188,6 +190,28 @@ pub struct Blamed {
     pub count: u32,
     /// Half of them had been held no longer.
     pub median_age_ms: u64,
+}
+
+/// A worker that was replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Recycled {
+    /// When its replacement was ready, or it had to go without.
+    pub at: UnixTime,
+    /// Place of the worker.
+    pub slot: u32,
+    /// Which worker in that slot.
+    pub generation: u32,
+    /// Why.
+    pub reason: String,
+    /// Its resident memory when it was looked at last.
+    pub rss_bytes: Option<u64>,
+}
+
+impl Recycled {
+    /// Most of them that are kept of a pool.
+    pub const KEPT: usize = 16;
 }
 
 /// A worker that is to be replaced.

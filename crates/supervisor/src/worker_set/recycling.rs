@@ -139,6 +139,11 @@ impl WorkerSet {
             let WorkerId { pool, slot, generation } = &process.id;
             tracing::info!(pool, slot, generation, reason = reason.word(), "worker_recycled");
             machinery.pages.count(pool, counter(reason));
+            let message = ToProxy::WorkerRecycled {
+                id: process.id.clone(),
+                reason: reason.word().to_owned(),
+            };
+            machinery.proxy.tell(message, Vec::new());
         }
         self.step(index, WorkerEvent::Retire, now, machinery);
     }

@@ -106,6 +106,7 @@ async fn agree() -> Outcome {
             | ToProxy::ConfigError { .. }
             | ToProxy::WorkerStarted { .. }
             | ToProxy::WorkerServe { .. }
+            | ToProxy::WorkerRecycled { .. }
             | ToProxy::WorkerExited { .. }
             | ToProxy::Proxies { .. }
             | ToProxy::History
