@@ -5,7 +5,7 @@
 //! last one before its end, the one is kept that shows the rows held longer, added up: while short
 //! requests pass through, that is the one with the culprit in it, whether he came before or after.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,6 +86,7 @@ impl fmt::Display for Blame {
 pub(super) struct Blames {
     /// By route number.
     names: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
     latest: Option<(Instant, Arc<Blame>)>,
     long_waits: VecDeque<LongWait>,
 }
@@ -94,20 +95,21 @@ impl Blames {
     pub(super) fn new() -> Self {
         // The first name is for those that have none of their own.
         let names = vec![Arc::from("(another)")];
-        Self { names, latest: None, long_waits: VecDeque::new() }
+        let numbers = HashMap::new();
+        Self { names, numbers, latest: None, long_waits: VecDeque::new() }
     }
 
     /// The number of a route by its name: the same as long as this process lives.
     pub(super) fn route(&mut self, name: &str) -> RouteId {
-        let known = self.names.iter().position(|known| **known == *name);
-        let number = known.unwrap_or_else(|| {
-            if ROUTES <= self.names.len() {
-                return 0;
-            }
-            self.names.push(Arc::from(name));
-            self.names.len() - 1
-        });
-        RouteId(u32::try_from(number).unwrap_or_default())
+        if let Some(&known) = self.numbers.get(name) {
+            return RouteId(known);
+        }
+        let next = u32::try_from(self.names.len()).ok().filter(|_| self.names.len() < ROUTES);
+        let Some(number) = next else { return RouteId(0) };
+        let name: Arc<str> = Arc::from(name);
+        self.names.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
+        RouteId(number)
     }
 
     /// Who holds the rows now, or did a moment ago.

@@ -1,5 +1,6 @@
 //! `[[site]]` and `[[site.route]]`: which request is answered by what.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -308,10 +309,12 @@ fn check_site(site: SiteConfig, table: &TableNode, decoder: &mut Decoder<'_>) ->
 fn check_duplicate_routes(site: &TableNode, decoder: &mut Decoder<'_>) {
     let routes: Vec<(&Node, Vec<&str>)> =
         site.elements("route").iter().filter_map(path_and_methods).collect();
-    for (index, (path, methods)) in routes.iter().enumerate() {
-        let earlier = routes[..index].iter().find(|(earlier, taken)| {
-            let clash = taken.is_empty() || methods.iter().any(|method| taken.contains(method));
-            clash && text(earlier) == text(path)
+    let mut before: HashMap<Option<&str>, Vec<&(&Node, Vec<&str>)>> = HashMap::new();
+    for route in &routes {
+        let (path, methods) = route;
+        let same_path = before.entry(text(path)).or_default();
+        let earlier = same_path.iter().find(|(_, taken)| {
+            taken.is_empty() || methods.iter().any(|method| taken.contains(method))
         });
         if let Some((earlier, _)) = earlier {
             let earlier = decoder.sources.position(earlier.at);
@@ -319,6 +322,7 @@ fn check_duplicate_routes(site: &TableNode, decoder: &mut Decoder<'_>) {
                 format!("`path`: the route at {earlier} has this path and method already");
             decoder.problem(path.at, message);
         }
+        same_path.push(route);
     }
 }
 
