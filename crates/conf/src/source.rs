@@ -22,6 +22,8 @@ pub(crate) struct SourceFile {
     /// Absolute; what relative paths in the file are relative to.
     pub(crate) directory: PathBuf,
     pub(crate) text: String,
+    /// Where each line but the first starts, in bytes.
+    lines: Vec<usize>,
 }
 
 /// Every file that was read.
@@ -51,7 +53,8 @@ impl Sources {
         let path = path.to_path_buf();
         let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
         let directory = absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
-        self.files.push(SourceFile { path, directory, text });
+        let lines = memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1).collect();
+        self.files.push(SourceFile { path, directory, text, lines });
         self.files.len() - 1
     }
 
@@ -59,10 +62,11 @@ impl Sources {
     pub(crate) fn position(&self, place: Place) -> Position<'_> {
         let file = &self.files[place.file];
         let before = file.text.get(..place.offset).unwrap_or(&file.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let newlines = file.lines.partition_point(|start| *start <= before.len());
+        let line_start = newlines.checked_sub(1).map_or(0, |last| file.lines[last]);
         Position {
             path: &file.path,
-            line: before.matches('\n').count() + 1,
+            line: newlines + 1,
             column: before[line_start..].chars().count() + 1,
         }
     }
