@@ -19,9 +19,9 @@ pub struct Route {
     pub busy: u64,
     /// Requests ended.
     pub requests_total: u64,
-    /// Of these, answered with 500 to 599, by whomever, or broken off by a worker or an origin.
+    /// Requests answered with 500 to 599, by whomever, or broken off by a worker or an origin.
     pub errors_total: u64,
-    /// Of these, refused with 503 before they had a row.
+    /// Requests refused with 503 before they had a row; they are errors, too.
     pub shed_total: u64,
     /// Bytes received from clients.
     pub bytes_received_total: u64,
@@ -52,11 +52,13 @@ pub struct Route {
 pub struct RouteWindow {
     /// Requests ended.
     pub requests: u64,
-    /// Of these, errors.
+    /// Ended requests that were errors, those included that were refused.
     pub errors: u64,
+    /// Ended requests that were refused with 503 before they had a row.
+    pub shed: u64,
     /// Time that its requests held rows.
     pub thread_s: f64,
-    /// The same, as a part of what all routes of its pool held together: 0 to 1.
+    /// Its part of the time that all routes of its pool held rows: 0 to 1.
     pub thread_share: f64,
     /// Processor time.
     pub cpu_s: f64,
@@ -73,15 +75,15 @@ pub struct RouteWindow {
 pub struct Costs {
     /// Database queries.
     pub db_queries: u64,
-    /// Time they took, in milliseconds.
+    /// Time that database queries took, in milliseconds.
     pub db_ms: f64,
     /// Calls to other services.
     pub outbound_calls: u64,
-    /// Time they took, in milliseconds.
+    /// Time that calls to other services took, in milliseconds.
     pub outbound_ms: f64,
     /// Questions that a cache could answer.
     pub cache_hits: u64,
-    /// Questions that it could not.
+    /// Questions that a cache could not answer.
     pub cache_misses: u64,
 }
 
@@ -100,6 +102,6 @@ pub struct OverBudget {
     pub target: String,
     /// Queries it made.
     pub queries: u64,
-    /// Time they took, in milliseconds.
+    /// Time that its queries took, in milliseconds.
     pub db_ms: f64,
 }
