@@ -111,7 +111,8 @@ impl EventLog {
             // A later proxy process that knows nothing of the past did not see the start.
             if before.is_some() || snapshot.server.generation <= 1 {
                 let text = changes::started(before.as_ref(), snapshot);
-                self.add(now, EventKind::Started, None, text);
+                let kind = EventKind::Started;
+                self.add(Event { at: now, kind, subject: None, text });
             }
         }
         let is_young = now.ms_since(snapshot.server.started) <= MAX_GAP_MS;
@@ -162,9 +163,10 @@ impl EventLog {
             self.events.retain(|event| (event.kind, &event.text) != (key.0, &before.text));
             (burst.first, burst.count) = (before.first, before.count.saturating_add(count));
             let since = burst.first.clock();
-            burst.text = format!("{} ({} since {since} UTC.)", burst.text, burst.count);
+            let text = burst.text.trim_end_matches('.');
+            burst.text = format!("{text} ({} since {since} UTC).", burst.count);
         }
-        self.add(now, key.0, subject, burst.text.clone());
+        self.add(Event { at: now, kind: key.0, subject, text: burst.text.clone() });
         self.bursts.insert(key, burst);
     }
 
@@ -178,7 +180,7 @@ impl EventLog {
             let condition = Condition::begin(&seen, now);
             let (kind, subject) = (seen.key.0, Some(seen.subject));
             self.conditions.insert(seen.key, condition);
-            self.add(now, kind, subject, seen.begins);
+            self.add(Event { at: now, kind, subject, text: seen.begins });
         }
         let is_over =
             |condition: &Condition| !condition.is_on && QUIET_MS <= now.ms_since(condition.last_on);
@@ -190,14 +192,14 @@ impl EventLog {
             .collect();
         for key in over {
             if let Some(condition) = self.conditions.remove(&key) {
-                let text = condition.end();
-                self.add(now, key.0, Some(condition.subject), text);
+                let (text, subject) = (condition.end(), Some(condition.subject));
+                self.add(Event { at: now, kind: key.0, subject, text });
             }
         }
     }
 
-    fn add(&mut self, at: UnixTime, kind: EventKind, subject: Option<String>, text: String) {
-        self.events.push_front(Event { at, kind, subject, text });
+    fn add(&mut self, event: Event) {
+        self.events.push_front(event);
         self.events.truncate(Event::KEPT);
     }
 }

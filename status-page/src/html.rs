@@ -37,7 +37,7 @@ pub const DEFAULT_REFRESH_S: u32 = 5;
 /// Value of `content-security-policy` for the page: its own style and script, a form that asks
 /// it for another moment, and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-ddcHPtkYXKojKvFqs3CXmwTQWCf/69bngR15tYMzPQk='; \
+    style-src 'sha256-79VDOT+7Le0tSBDyxau9wNIefW7NVEOyQNn8l8bi9wc='; \
     script-src 'sha256-6S2P/IbCHrPqjJos+2aBCTMOqZydh2gEN+xh8jaMHEU='; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -106,7 +106,7 @@ pub fn html(snapshot: &Snapshot, trends: Option<&Trends>, options: &HtmlOptions)
     if options.at.is_none() {
         past::write(&mut page, &view);
     }
-    pools::write(&mut page, &view);
+    pools::write(&mut page, &view, &verdicts);
     busy::write(&mut page, &view);
     routes::write(&mut page, &view);
     changes::write(&mut page, &view);

@@ -92,21 +92,21 @@ pub struct Server {
     pub generation: u64,
     /// When the supervisor started.
     pub started: UnixTime,
-    /// Seconds since then.
+    /// Seconds since the supervisor started.
     pub uptime_s: f64,
     /// It takes no more connections.
     pub draining: bool,
     /// How many configurations have been in force, this one included.
     pub config_version: u64,
-    /// When it came into force.
+    /// When the configuration in force came into force.
     pub config_loaded: UnixTime,
-    /// Why a newer one was refused.
+    /// Why a newer configuration was refused.
     pub config_error: Option<String>,
     /// The proxy process.
     pub proxy: Proxy,
     /// What is kept of the past; `None`: nothing.
     pub history: Option<History>,
-    /// Database queries of one request from which on it is counted and shown; 0: never.
+    /// A request that makes more database queries than this is counted and shown; 0: none is.
     pub query_budget: u64,
 }
 
@@ -160,7 +160,7 @@ pub struct Proxy {
     pub fds_max: Option<u64>,
     /// Bytes of bodies in files.
     pub spool_bytes: u64,
-    /// Most bytes that there may be; 0: not known.
+    /// Most bytes of bodies in files that there may be; 0: not known.
     pub spool_max_bytes: u64,
 }
 
@@ -169,7 +169,7 @@ pub struct Proxy {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Connections {
-    /// Open ones: the sum of the four below.
+    /// Open ones: the sum of `reading`, `writing`, `idle` and `upgraded`.
     pub open: u64,
     /// Those a request is read from.
     pub reading: u64,
@@ -183,7 +183,7 @@ pub struct Connections {
     pub max: u64,
     /// Accepted since the supervisor started.
     pub accepted_total: u64,
-    /// Closed since then, by reason.
+    /// Closed since the supervisor started, by reason.
     pub closed_total: ClosedTotal,
 }
 
@@ -297,9 +297,9 @@ pub struct OriginServer {
     pub url: String,
     /// It takes requests.
     pub healthy: bool,
-    /// Since when it does, or does not.
+    /// Since when it takes requests, or takes none.
     pub since: Option<UnixTime>,
-    /// Why it does not.
+    /// Why it takes no requests.
     pub reason: Option<String>,
     /// Requests in it.
     pub in_flight: u64,
@@ -318,7 +318,7 @@ pub struct Cache {
     pub bytes: u64,
     /// Requests it answered.
     pub hits_total: u64,
-    /// Requests it did not.
+    /// Requests it did not answer.
     pub misses_total: u64,
 }
 
@@ -335,10 +335,10 @@ pub struct Machine {
     pub load: Option<[f64; 3]>,
     /// Processor time of supervisor and proxy in user mode, in seconds.
     pub cpu_user_s: f64,
-    /// The same in the kernel.
+    /// Processor time of supervisor and proxy in the kernel, in seconds.
     pub cpu_system_s: f64,
     /// Processor time of the workers in user mode, in seconds.
     pub cpu_children_user_s: f64,
-    /// The same in the kernel.
+    /// Processor time of the workers in the kernel, in seconds.
     pub cpu_children_system_s: f64,
 }

@@ -200,7 +200,9 @@ impl Screen<'_> {
             return Ok(());
         }
         let (listed, all) = (routes.len().min(LIST), routes.len());
-        let head = format!("routes by share of thread time, last minute, {listed} of {all}");
+        let head = format!(
+            "routes by thread-seconds (share of their pool), last minute, {listed} of {all}"
+        );
         writeln!(out, "\n{}", self.paint(Paint::Head, head))?;
         for route in routes.iter().take(LIST) {
             let window = &route.window;
@@ -214,7 +216,8 @@ impl Screen<'_> {
                 format!(", {} errors", window.errors)
             };
             let line = format!(
-                "  {:>3.0} %  {:<24} {} requests, {} cpu{queries}{errors}",
+                "  {:>6.1} s {:>3.0} %  {:<16} {} requests, {} cpu{queries}{errors}",
+                window.thread_s,
                 window.thread_share * 100.0,
                 printable(&route.name),
                 count(window.requests),

@@ -5,6 +5,7 @@
 
 mod holder;
 mod origin;
+mod over;
 mod pool;
 mod recycle;
 mod route;
@@ -114,8 +115,10 @@ pub fn verdicts(snapshot: &Snapshot) -> Vec<Verdict> {
         verdicts.extend(recycle::recycled(&scene));
     }
     verdicts.extend(origin::servers(snapshot));
-    verdicts.extend(route::routes(snapshot));
     verdicts.extend(server::server(snapshot));
+    // What may be the cause of failing requests stands before them.
+    verdicts.extend(route::routes(snapshot));
+    verdicts.extend(over::over(snapshot));
     if verdicts.iter().all(|verdict| verdict.severity == Severity::Note) {
         verdicts.push(all_well(snapshot));
     }
@@ -149,6 +152,37 @@ fn ago(snapshot: &Snapshot, moment: UnixTime) -> String {
     format!("{} ago", duration(snapshot.taken().ms_since(moment)))
 }
 
+/// As [`since`], for something that comes and goes: from its first time on.
+fn since_first(scene: &Scene<'_>, kind: EventKind, moment: Option<UnixTime>) -> String {
+    let first = first_time(scene.snapshot, scene.name, kind, moment);
+    let pauses = if first == moment { "" } else { ", with pauses" };
+    format!("{}{pauses}", since(scene.snapshot, first))
+}
+
+/// When something about a pool began that an event tells of which has no end yet, if that was
+/// before `moment`; else `moment`.
+pub(crate) fn first_time(
+    snapshot: &Snapshot,
+    name: &str,
+    kind: EventKind,
+    moment: Option<UnixTime>,
+) -> Option<UnixTime> {
+    /// What begins is noted within a second, by a clock that may be read a little apart.
+    const NOTED_MS: u64 = 1_500;
+    let last = last(snapshot, kind, name).filter(|event| event.until().is_none());
+    let Some(noted) = last.map(|event| event.at) else { return moment };
+    match moment {
+        Some(moment) if moment.ms_since(noted) < NOTED_MS => Some(moment),
+        Some(_) | None => Some(noted),
+    }
+}
+
+/// The last event of a kind about a pool since the server started.
+fn last<'a>(snapshot: &'a Snapshot, kind: EventKind, name: &str) -> Option<&'a Event> {
+    let mut events = snapshot.events.iter().filter(|event| snapshot.server.started <= event.at);
+    events.find(|event| event.kind == kind && event.subject.as_deref() == Some(name))
+}
+
 fn is_recent(snapshot: &Snapshot, moment: UnixTime) -> bool {
     snapshot.taken().ms_since(moment) < RECENT_MS
 }
@@ -166,8 +200,10 @@ fn recent<'a>(scene: &Scene<'a>, kind: EventKind) -> impl Iterator<Item = &'a Ev
 /// An event as a finding: its sentence, with how long ago that was.
 fn told(snapshot: &Snapshot, event: &Event, severity: Severity) -> Verdict {
     let text = event.text.trim_end_matches('.');
-    let (lead, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-    Verdict::new(severity, lead, format!("{rest}, {}.", ago(snapshot, event.at)))
+    let end = [": ", ". ", " ("].iter().filter_map(|mark| text.find(mark)).min();
+    let (lead, rest) = text.split_at(end.unwrap_or(text.len()));
+    let ago = ago(snapshot, event.until().unwrap_or(event.at));
+    Verdict::new(severity, lead, format!("{rest}, {ago}."))
 }
 
 #[cfg(test)]

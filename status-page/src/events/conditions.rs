@@ -69,7 +69,8 @@ fn shed(name: &str, before: &Pool, after: &Pool) -> Option<Observed> {
     }
     let reasons: Vec<String> =
         grown.iter().map(|(reason, number)| format!("{number} {reason}")).collect();
-    let begins = format!("Requests to pool {name} are refused: {} at first.", reasons.join(", "));
+    let begins =
+        format!("Requests to pool {name} are refused: {} in the first second.", reasons.join(", "));
     let over = format!("Requests to pool {name} are no longer refused");
     let count = grown.iter().map(|(_, number)| number).sum();
     Some(Observed { count, ..observed(EventKind::Shed, name, begins, over) })

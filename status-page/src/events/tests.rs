@@ -57,7 +57,8 @@ fn each_change_of_a_pool_is_told_in_a_sentence() {
     web(|pool| pool.queued = 100, &["QueueFull web The queue of pool web is full: 100 wait."]);
     web(
         |pool| pool.shed_total = ShedTotal { queue_full: 12, queue_timeout: 1, ..<_>::default() },
-        &["Shed web Requests to pool web are refused: 12 queue-full, 1 queue-timeout at first."],
+        &["Shed web Requests to pool web are refused: 12 queue-full, 1 queue-timeout in the \
+           first second."],
     );
     web(
         |pool| (pool.state, pool.ready) = (PoolState::Degraded, 1),
@@ -155,10 +156,10 @@ fn refused_requests_are_counted_until_none_are() {
         pool.shed_total.queue_full = second.min(4) * 10;
         log.note(&snapshot);
     }
-    let last = &log.events()[0].text;
+    let last = &log.events()[0];
     let expected = "Requests to pool web are no longer refused: 40 were, in 3.0 s, until \
                     00:00:04 UTC.";
-    assert_eq!(last, expected);
+    assert_eq!((last.text.as_str(), last.until()), (expected, Some(at(4).taken())));
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn workers_that_die_again_and_again_are_one_event() {
     }
     let events = log.events();
     assert_eq!(events.len(), 2, "{events:#?}");
-    let expected = "Worker 0-0 of pool web exited: status 1. (100 since 00:00:00 UTC.)";
+    let expected = "Worker 0-0 of pool web exited: status 1 (100 since 00:00:00 UTC).";
     assert_eq!((events[0].text.as_str(), events[0].at), (expected, at(99).taken()));
 }
 

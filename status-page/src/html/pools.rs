@@ -1,20 +1,24 @@
 //! The page's part about each pool: how full it is, its times, its workers.
 
 use crate::anchor;
-use crate::snapshot::{Blame, Pool, PoolState};
+use crate::moment::UnixTime;
+use crate::snapshot::{Blame, EventKind, Pool, PoolState};
 use crate::trends::PoolTrend;
 use crate::units::{count, duration, milliseconds};
+use crate::verdict::{Severity, Verdict, first_time};
 
 use super::markup::Markup;
 use super::sparkline::{Line, write_figure};
 use super::{View, cells, exits};
 
-/// Writes all pools.
-pub(super) fn write(page: &mut Markup, view: &View<'_>) {
-    for (name, pool) in &view.snapshot.pools {
+/// Writes all pools: those with a fault first, in the order of the findings.
+pub(super) fn write(page: &mut Markup, view: &View<'_>, verdicts: &[Verdict]) {
+    let mut pools: Vec<(&String, &Pool)> = view.snapshot.pools.iter().collect();
+    pools.sort_by_cached_key(|(name, _)| place(verdicts, name));
+    for (name, pool) in pools {
         page.put("<section class=\"card\" id=\"", anchor::pool(name), "\">");
         write_title(page, name, pool);
-        write_gauges(page, view, pool);
+        write_gauges(page, view, name, pool);
         if let Some(trend) = view.trends.and_then(|trends| trends.pools.get(name)) {
             write_trend(page, pool, trend);
         }
@@ -27,6 +31,16 @@ pub(super) fn write(page: &mut Markup, view: &View<'_>) {
     if !view.snapshot.pools.is_empty() {
         page.raw(cells::KEY);
     }
+}
+
+/// Which of the findings is the first that leads to this pool; the number of all: none does.
+fn place(verdicts: &[Verdict], name: &str) -> usize {
+    let (part, row) = (anchor::pool(name), format!("row-{name}-"));
+    let is_of = |look: &String| *look == part || look.starts_with(&row);
+    let is_fault = |verdict: &Verdict| verdict.severity <= Severity::Warning;
+    let leads_here =
+        |verdict: &Verdict| is_fault(verdict) && verdict.look.as_ref().is_some_and(is_of);
+    verdicts.iter().position(leads_here).unwrap_or(verdicts.len())
 }
 
 fn write_title(page: &mut Markup, name: &str, pool: &Pool) {
@@ -42,11 +56,14 @@ fn write_title(page: &mut Markup, name: &str, pool: &Pool) {
     page.put(" workers ready, ", pool.concurrency, " ").text(unit).raw(" each</span></header>\n");
 }
 
-fn write_gauges(page: &mut Markup, view: &View<'_>, pool: &Pool) {
+fn write_gauges(page: &mut Markup, view: &View<'_>, name: &str, pool: &Pool) {
     let full = pool.full_since.is_some() || (pool.capacity != 0 && pool.capacity <= pool.busy);
     page.raw("<div class=\"gauges\">");
     write_gauge(page, "Busy", (pool.busy, pool.capacity), full);
-    let since = pool.full_since.map_or_else(
+    let first = |kind, since: Option<UnixTime>| {
+        since.and_then(|since| first_time(view.snapshot, name, kind, Some(since)))
+    };
+    let since = first(EventKind::PoolFull, pool.full_since).map_or_else(
         || format!("{} free", pool.capacity.saturating_sub(pool.busy)),
         |moment| format!("full since {}, {}", moment.clock(), duration(view.age_ms(moment))),
     );
@@ -61,7 +78,7 @@ fn write_gauges(page: &mut Markup, view: &View<'_>, pool: &Pool) {
         _ => format!("the first for {}", duration(pool.queue_oldest_ms)),
     };
     page.put("<span class=\"soft small\">", oldest, "");
-    if let Some(moment) = pool.queue_full_since {
+    if let Some(moment) = first(EventKind::QueueFull, pool.queue_full_since) {
         page.put("; full since ", moment.clock(), "");
     }
     page.raw("</span></div></div>\n");

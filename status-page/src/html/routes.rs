@@ -24,7 +24,7 @@ pub(super) fn write(page: &mut Markup, view: &View<'_>) {
     };
     routes.sort_by(by_cost);
     page.put("<section class=\"card\" id=\"", anchor::ROUTES, "\"><header>");
-    page.raw("<h2>Routes by share of thread-seconds</h2>");
+    page.raw("<h2>Routes by thread-seconds</h2>");
     page.raw("<span class=\"soft\">last minute; in grey since the start</span></header>\n");
     let write_rows = if view.options.notable { write_list } else { write_table };
     let shown = routes.get(..SHOWN).unwrap_or(&routes);
@@ -40,7 +40,7 @@ pub(super) fn write(page: &mut Markup, view: &View<'_>) {
 }
 
 const HEAD: &str = "<table class=\"routes\"><thead><tr><th scope=\"col\">Route</th>\
-    <th scope=\"col\" class=\"c3\">Share</th>\
+    <th scope=\"col\" class=\"c3\">Share of its pool</th>\
     <th scope=\"col\" class=\"number\">Busy</th>\
     <th scope=\"col\" class=\"number\">Requests</th>\
     <th scope=\"col\" class=\"number\">Errors</th>\

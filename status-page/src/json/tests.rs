@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::UnixTime;
-use crate::snapshot::{Event, SCHEMA_VERSION, Snapshot};
+use crate::snapshot::{BOUNDS_MS, Event, SCHEMA_VERSION, Snapshot};
 
 /// What a reader may rely on.
 const PROMISE: &str = "The state of Ostler at one moment: what `/server-status?json` answers. \
@@ -70,6 +70,7 @@ fn without_links(value: &mut Value) {
             if let Some(Value::String(text)) = object.get_mut("description") {
                 let plain = text.replace("[`", "`").replace("`]", "`").replace("super::", "");
                 let plain = plain.replace("`Event::KEPT`", &Event::KEPT.to_string());
+                let plain = plain.replace("`BOUNDS_MS`", &bounds());
                 *text = plain.split_whitespace().collect::<Vec<_>>().join(" ");
             }
             object.values_mut().for_each(without_links);
@@ -77,6 +78,13 @@ fn without_links(value: &mut Value) {
         Value::Array(array) => array.iter_mut().for_each(without_links),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// As in `0.5, 1 and 2.5`.
+fn bounds() -> String {
+    let bounds = BOUNDS_MS.map(|bound| bound.to_string());
+    let (last, others) = bounds.split_last().unwrap();
+    format!("{} and {last}", others.join(", "))
 }
 
 /// Compares with a file of `docs/`, or writes it where that is asked for.

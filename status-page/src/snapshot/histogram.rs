@@ -15,8 +15,8 @@ pub const BOUNDS_MS: [f64; 16] = [
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Histogram {
-    /// Requests in each bucket: those above the bound before it, and not above its own. One more
-    /// than there are bounds in [`BOUNDS_MS`]; none if nothing is known.
+    /// Requests in each bucket: those above the bound before it, and not above its own. The bounds
+    /// are [`BOUNDS_MS`] milliseconds; the last bucket has none. Empty if nothing is known.
     pub counts: Vec<u64>,
     /// All times together, in milliseconds.
     pub sum_ms: f64,

@@ -14,15 +14,15 @@ use crate::moment::UnixTime;
 pub struct Pool {
     /// Whether it works as configured.
     pub state: PoolState,
-    /// Since when not.
+    /// Since when it does not work as configured.
     pub degraded_since: Option<UnixTime>,
     /// Workers it should have.
     pub processes: u32,
-    /// Threads of each.
+    /// Threads of each worker.
     pub threads: u32,
-    /// Requests in flight in each.
+    /// Requests in flight in each worker, at most.
     pub concurrency: u32,
-    /// Requests in flight in all.
+    /// Requests in flight in all workers, at most.
     pub capacity: u64,
     /// Workers that take requests.
     pub ready: u32,
@@ -32,19 +32,19 @@ pub struct Pool {
     pub stuck: u64,
     /// Requests that wait for a row.
     pub queued: u64,
-    /// Most that may wait.
+    /// Most requests that may wait for a row.
     pub queue_length: u64,
-    /// How long the first of them has waited.
+    /// How long the request has waited that has waited longest.
     pub queue_oldest_ms: u64,
     /// Since when no row has been free.
     pub full_since: Option<UnixTime>,
     /// Since when the queue has had no room.
     pub queue_full_since: Option<UnixTime>,
-    /// Length of the window that the next two are about.
+    /// Length of the window that `queue_wait_ms` and `run_ms` are about.
     pub window_s: u64,
-    /// Waits in the queue.
+    /// Waits in the queue, in the window.
     pub queue_wait_ms: Percentiles,
-    /// Times in the application.
+    /// Times in the application, in the window.
     pub run_ms: Percentiles,
     /// Requests shed, by reason.
     pub shed_total: ShedTotal,
@@ -68,13 +68,13 @@ pub struct Pool {
     pub workers: Vec<Worker>,
     /// Requests handed to workers.
     pub requests_total: u64,
-    /// Waits of these, in milliseconds.
+    /// Waits in the queue of all requests handed to workers, in milliseconds.
     pub queue_wait_ms_total: u64,
-    /// Times of these in the application, in milliseconds.
+    /// Times in the application of all requests handed to workers, in milliseconds.
     pub run_ms_total: u64,
-    /// The same waits, by how long they were.
+    /// Waits in the queue since the start, by how long they were.
     pub queue_wait: Histogram,
-    /// The same times, by how long they were.
+    /// Times in the application since the start, by how long they were.
     pub run: Histogram,
 }
 
@@ -137,9 +137,9 @@ pub struct Percentiles {
 pub struct ShedTotal {
     /// The queue was full.
     pub queue_full: u64,
-    /// It waited too long.
+    /// The request waited too long.
     pub queue_timeout: u64,
-    /// It would have waited too long.
+    /// The request would have waited too long.
     pub predicted_wait: u64,
     /// No worker was ready or starting.
     pub pool_not_ready: u64,
@@ -167,9 +167,9 @@ impl ShedTotal {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Blame {
-    /// When it ended.
+    /// When the wait ended.
     pub at: UnixTime,
-    /// How long it was.
+    /// How long the wait was.
     pub waited_ms: u64,
     /// Rows that were held.
     pub held: u32,
@@ -188,7 +188,7 @@ pub struct Blamed {
     pub route: String,
     /// Rows it held.
     pub count: u32,
-    /// Half of them had been held no longer.
+    /// Half of the rows it held had been held no longer.
     pub median_age_ms: u64,
 }
 
@@ -246,7 +246,7 @@ pub struct LastExit {
     pub stderr: Vec<String>,
     /// Its resident memory when it was looked at last.
     pub rss_bytes: Option<u64>,
-    /// Processor time it had used by then.
+    /// Processor time it had used when it was looked at last.
     pub cpu_s: Option<f64>,
 }
 

@@ -1,12 +1,15 @@
 //! Findings about a pool: whether it has room, and whether its workers are there.
 
-use super::{Scene, Severity, Verdict, ago, is_recent, recent, since, told};
+use super::{Scene, Severity, Verdict, ago, is_recent, last, route, since, since_first, told};
 use crate::anchor;
-use crate::snapshot::{EventKind, LastExit, Pool, PoolState, Request};
+use crate::snapshot::{Event, EventKind, LastExit, Pool, PoolState, Request};
 use crate::units::{count, duration};
 
 /// Most characters of a worker's last words in a finding; the pool's part has all.
 const WORDS: usize = 160;
+
+/// How far back what is refused now may have begun where no route counts it, in milliseconds.
+const MINUTE_MS: u64 = 60_000;
 
 /// Tells whether workers are missing, and why.
 pub(super) fn workers(scene: &Scene<'_>) -> Option<Verdict> {
@@ -14,7 +17,7 @@ pub(super) fn workers(scene: &Scene<'_>) -> Option<Verdict> {
     let (severity, state) = match pool.state {
         PoolState::Ok => return None,
         PoolState::Starting => (Severity::Warning, "is starting"),
-        PoolState::Degraded => (Severity::Warning, "is degraded"),
+        PoolState::Degraded => (route::severity(scene), "is degraded"),
         PoolState::Down => (Severity::Bad, "is down"),
     };
     let retry = pool
@@ -41,7 +44,7 @@ pub(super) fn exit(scene: &Scene<'_>) -> Option<Verdict> {
     let LastExit { slot, generation, .. } = exit;
     let lead = format!("Worker {slot}-{generation} of pool {} exited", scene.name);
     let rest = format!(" {}", ended(scene, exit));
-    let verdict = Verdict::new(Severity::Warning, lead, rest).advice(advice(exit));
+    let verdict = Verdict::new(route::severity(scene), lead, rest).advice(advice(exit));
     Some(verdict.look(anchor::pool(scene.name)))
 }
 
@@ -65,23 +68,27 @@ fn advice(exit: &LastExit) -> &'static str {
 
 /// Tells that no row is free, or that requests wait.
 pub(super) fn room(scene: &Scene<'_>) -> Option<Verdict> {
-    let Scene { snapshot, name, pool, .. } = *scene;
+    let Scene { name, pool, .. } = *scene;
     let is_full = scene.is_full();
     if !is_full && pool.queued == 0 {
         return None;
     }
     let verdict = if is_queue_full(pool) {
-        let since = since(snapshot, pool.queue_full_since);
+        let since = since_first(scene, EventKind::QueueFull, pool.queue_full_since);
         let (waiting, threads) = (waiting(pool), threads(scene));
-        let refused = match pool.shed_total.sum() {
-            0 => String::new(),
-            refused => format!("; {} refused so far", count(refused)),
+        let refused = match (lately(scene), pool.shed_total.sum()) {
+            (0, 0) => String::new(),
+            (0, all) => format!("; {} refused so far", count(all)),
+            (lately, all) => {
+                let (lately, all) = (count(lately), count(all.max(lately)));
+                format!("; {lately} refused in the last minute, {all} so far")
+            }
         };
         let rest = format!("{since}: {waiting}{refused}. {threads}{}.", longest(scene));
         Verdict::new(Severity::Bad, format!("The queue of pool {name} is full"), rest)
     } else {
         let state = if is_full { "is full" } else { "has a queue" };
-        let since = since(snapshot, pool.full_since);
+        let since = since_first(scene, EventKind::PoolFull, pool.full_since);
         let (busy, capacity) = (pool.busy, pool.capacity);
         let (unit, waiting) = (scene.unit(), waiting(pool));
         let rest =
@@ -105,7 +112,7 @@ fn waiting(pool: &Pool) -> String {
 }
 
 fn threads(scene: &Scene<'_>) -> String {
-    let since = since(scene.snapshot, scene.pool.full_since);
+    let since = since_first(scene, EventKind::PoolFull, scene.pool.full_since);
     let (busy, capacity) = (scene.pool.busy, scene.pool.capacity);
     format!("{busy} of {capacity} {} are busy{since}", scene.unit())
 }
@@ -121,25 +128,54 @@ fn longest(scene: &Scene<'_>) -> String {
     })
 }
 
-/// Tells that requests were refused a short while ago, while the pool has room again.
+/// Tells that requests are refused, how many and why; or until when they were.
 pub(super) fn refused(scene: &Scene<'_>) -> Option<Verdict> {
-    if is_queue_full(scene.pool) {
+    let Scene { snapshot, name, pool, .. } = *scene;
+    let event = last(snapshot, EventKind::Shed, name);
+    let look = anchor::pool(name);
+    if let Some(event) = event.filter(|event| event.until().is_some()) {
+        let is_recent = is_recent(snapshot, event.until()?);
+        return is_recent.then(|| told(snapshot, event, Severity::Note).look(look));
+    }
+    let lately = lately(scene);
+    let is_noted = event.is_some_and(|event| snapshot.taken().ms_since(event.at) < MINUTE_MS);
+    // The finding of a full queue has the number.
+    if is_queue_full(pool) || (lately == 0 && !is_noted) {
         return None;
     }
-    let event = recent(scene, EventKind::Shed).next()?;
-    let mut verdict = told(scene.snapshot, event, Severity::Warning);
-    let reasons: Vec<String> = scene
-        .pool
-        .shed_total
-        .entries()
-        .into_iter()
-        .filter(|(_, number)| *number != 0)
-        .map(|(reason, number)| format!("{reason} {}", count(number)))
+    let since = since(snapshot, event.map(|event| event.at));
+    let lately = match lately {
+        0 => String::new(),
+        lately => format!("{} in the last minute, ", count(lately)),
+    };
+    let (all, why) = (count(pool.shed_total.sum()), why(pool, event));
+    let rest = format!("{since}: {lately}{all} so far; {why}.");
+    let lead = format!("Requests to pool {name} are refused");
+    Some(Verdict::new(Severity::Bad, lead, rest).look(look))
+}
+
+/// Requests to the pool that were refused in the last minute.
+fn lately(scene: &Scene<'_>) -> u64 {
+    let routes = scene.snapshot.routes.iter();
+    let of_pool = routes.filter(|route| route.pool.as_deref() == Some(scene.name));
+    of_pool.map(|route| route.window.shed).fold(0, u64::saturating_add)
+}
+
+/// As in `the queue was full (3 queue-full so far)`: by the words of the event, where there is one.
+fn why(pool: &Pool, event: Option<&Event>) -> String {
+    let is_told = |reason| event.is_none_or(|event| event.text.contains(reason));
+    let entries = pool.shed_total.entries().into_iter();
+    let reasons: Vec<String> = entries
+        .filter(|&(reason, number)| number != 0 && is_told(reason))
+        .map(|(reason, number)| {
+            let why = match reason {
+                "queue-full" => "the queue was full",
+                "queue-timeout" => "they waited as long as queue-timeout allows",
+                "predicted-wait" => "they would have waited too long",
+                _ => "no worker was ready",
+            };
+            format!("{why} ({reason} {})", count(number))
+        })
         .collect();
-    if !reasons.is_empty() {
-        verdict.rest.push_str(" In all: ");
-        verdict.rest.push_str(&reasons.join(", "));
-        verdict.rest.push('.');
-    }
-    Some(verdict.look(anchor::pool(scene.name)))
+    if reasons.is_empty() { "the pool had no room".to_owned() } else { reasons.join(", ") }
 }

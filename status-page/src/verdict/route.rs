@@ -1,8 +1,8 @@
 //! Findings about routes: too many database queries, and failing requests.
 
-use super::{Severity, Verdict, ago, is_recent};
+use super::{Scene, Severity, Verdict, ago, is_recent};
 use crate::anchor;
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{LastExit, Route, Snapshot};
 use crate::units::{count, milliseconds};
 
 /// Most routes that are told of for each fault, the worst first: the table has all.
@@ -22,8 +22,8 @@ pub(super) fn routes(snapshot: &Snapshot) -> Vec<Verdict> {
     verdicts.extend(was_over.filter_map(|route| was_over_budget(snapshot, route)));
     let mut failing: Vec<&Route> =
         snapshot.routes.iter().filter(|route| is_failing(route)).collect();
-    failing.sort_by_key(|route| std::cmp::Reverse(route.window.errors));
-    verdicts.extend(failing.into_iter().take(ROUTES).map(failure));
+    failing.sort_by_key(|route| std::cmp::Reverse(let_in(route).1));
+    verdicts.extend(failing.into_iter().take(ROUTES).map(|route| failure(snapshot, route)));
     verdicts
 }
 
@@ -65,21 +65,59 @@ fn was_over_budget(snapshot: &Snapshot, route: &Route) -> Option<Verdict> {
     Some(Verdict::new(Severity::Note, lead, rest).look(anchor::QUERIES))
 }
 
-/// One error in a hundred requests is told in the table alone.
-fn is_failing(route: &Route) -> bool {
+/// Requests of the last minute that were let in, and those of them that failed.
+fn let_in(route: &Route) -> (u64, u64) {
     let window = &route.window;
-    window.errors != 0 && window.requests <= window.errors.saturating_mul(20)
+    let failed = window.errors.saturating_sub(window.shed);
+    (window.requests.saturating_sub(window.shed).max(failed), failed)
 }
 
-fn failure(route: &Route) -> Verdict {
-    let (name, window) = (&route.name, &route.window);
-    let requests = window.requests.max(window.errors);
-    let severity =
-        if requests <= window.errors.saturating_mul(2) { Severity::Bad } else { Severity::Warning };
-    let (errors, requests) = (count(window.errors), count(requests));
+/// One error in a hundred requests is told in the table alone.
+fn is_failing(route: &Route) -> bool {
+    let (requests, failed) = let_in(route);
+    failed != 0 && requests <= failed.saturating_mul(20)
+}
+
+fn severity_of(route: &Route) -> Severity {
+    let (requests, failed) = let_in(route);
+    if requests <= failed.saturating_mul(2) { Severity::Bad } else { Severity::Warning }
+}
+
+/// How bad it is that workers of a pool are missing or were: as bad as what that does to routes.
+pub(super) fn severity(scene: &Scene<'_>) -> Severity {
+    let routes = scene.snapshot.routes.iter().filter(|route| is_failing(route));
+    let of_pool = routes.filter(|route| route.pool.as_deref() == Some(scene.name));
+    of_pool.map(severity_of).min().unwrap_or(Severity::Warning)
+}
+
+fn failure(snapshot: &Snapshot, route: &Route) -> Verdict {
+    let (requests, failed) = let_in(route);
+    let (failed, requests, cause) = (count(failed), count(requests), cause(snapshot, route));
+    let refused = match route.window.shed {
+        0 => String::new(),
+        refused => format!(" that were not refused ({} were)", count(refused)),
+    };
     let rest = format!(
-        ": {errors} of {requests} of the last minute ended with 500 to 599 or were broken off."
+        ": {failed} of {requests} of the last minute{refused} ended with 500 to 599 or were \
+         broken off.{cause}"
     );
-    let lead = format!("Requests of route {name} fail");
-    Verdict::new(severity, lead, rest).look(anchor::ROUTES)
+    let lead = format!("Requests of route {} fail", route.name);
+    Verdict::new(severity_of(route), lead, rest).look(anchor::ROUTES)
+}
+
+/// What explains that requests fail: a worker that exited in the last minute, or a server down.
+fn cause(snapshot: &Snapshot, route: &Route) -> String {
+    const MINUTE_MS: u64 = 60_000;
+    let exit = route.pool.as_ref().and_then(|pool| snapshot.pools.get(pool)?.last_exit.as_ref());
+    let is_late = |exit: &&LastExit| snapshot.taken().ms_since(exit.at) <= MINUTE_MS;
+    if let Some(exit) = exit.filter(is_late) {
+        let LastExit { slot, generation, exit: how, at, .. } = exit;
+        return format!(" Worker {slot}-{generation} exited {}: {how}.", ago(snapshot, *at));
+    }
+    let origin = route.origin.as_ref().and_then(|name| Some((name, snapshot.origins.get(name)?)));
+    let Some((name, origin)) = origin else { return String::new() };
+    let down = origin.servers.iter().find(|server| !server.healthy);
+    down.map_or_else(String::new, |server| {
+        format!(" Server {} of origin {name} is down.", server.url)
+    })
 }

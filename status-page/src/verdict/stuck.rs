@@ -15,22 +15,37 @@ pub(super) fn stuck(scene: &Scene<'_>) -> Option<Verdict> {
     let lead = format!("{method} {target} is stuck");
     let thread = row.thread.tid.map_or_else(String::new, |tid| format!(", thread {tid}"));
     let place = format!(
-        " for {} in worker {}-{} of pool {} (process {}{thread})",
-        duration(*running_ms),
+        " in worker {}-{} of pool {} (process {}{thread}): it runs for {}, longer than its \
+         request-timeout allows",
         row.worker.slot,
         row.worker.generation,
         scene.name,
-        row.worker.pid
+        row.worker.pid,
+        duration(*running_ms),
     );
     let (doing, place_in_kernel) = (doing(row.request), place_in_kernel(scene, row));
-    let more = match scene.pool.stuck.saturating_sub(1) {
-        0 => String::new(),
-        1 => format!(" 1 more of its {} is stuck.", scene.unit()),
-        more => format!(" {more} more of its {} are stuck.", scene.unit()),
-    };
-    let rest = format!("{place}{doing}{place_in_kernel}.{more}");
+    let rest = format!("{place}{doing}{place_in_kernel}.{}", more(scene, row));
     let verdict = Verdict::new(Severity::Bad, lead, rest).look(anchor::row(row));
     Some(verdict.advice(" Past `stuck-grace` its worker is replaced."))
+}
+
+/// As in ` 2 more requests of pool api are stuck, 1 of them in this worker.`
+fn more(scene: &Scene<'_>, row: &Busy<'_>) -> String {
+    let more = scene.pool.stuck.saturating_sub(1);
+    let stuck = row.worker.threads.iter().filter(|thread| thread.stuck).count() as u64;
+    let here = stuck.saturating_sub(1).min(more);
+    let requests = match more {
+        0 => return String::new(),
+        1 => format!("1 more request of pool {} is stuck", scene.name),
+        more => format!("{more} more requests of pool {} are stuck", scene.name),
+    };
+    let place = match here {
+        0 => String::new(),
+        1 if more == 1 => ", in this worker".to_owned(),
+        here if here == more => ", all of them in this worker".to_owned(),
+        here => format!(", {here} of them in this worker"),
+    };
+    format!(" {requests}{place}.")
 }
 
 fn count_alone(scene: &Scene<'_>) -> Option<Verdict> {
@@ -52,7 +67,7 @@ fn doing(request: &Request) -> String {
     } else {
         ""
     };
-    format!(": {cpu} on the processor{conclusion}{queries}")
+    format!("; {cpu} on the processor{conclusion}{queries}")
 }
 
 fn processor(cpu_ms: u64) -> String {

@@ -76,9 +76,9 @@ fn a_stuck_request_is_told_with_its_process_and_what_it_does() {
     let thread = &mut row.threads[0];
     (thread.stuck, thread.tid) = (true, Some(4_720));
     let pool = |row: &Worker| Pool { stuck: 2, workers: vec![row.clone()], ..pool(3, 0) };
-    let place = "Bad GET /x is stuck for 43.0 s in worker 1-3 of pool web (process 4711, thread \
-                 4720)";
-    let more = "1 more of its threads is stuck. Past `stuck-grace` its worker is replaced.";
+    let place = "Bad GET /x is stuck in worker 1-3 of pool web (process 4711, thread 4720): it \
+                 runs for 43.0 s, longer than its request-timeout allows";
+    let more = "1 more request of pool web is stuck. Past `stuck-grace` its worker is replaced.";
     check(&pool(&row), &[&format!("{place}. {more}")]);
     for (cpu_ms, expected) in [
         (20, "0.0 s on the processor, so it waits for something"),
@@ -86,7 +86,7 @@ fn a_stuck_request_is_told_with_its_process_and_what_it_does() {
         (42_000, "42.0 s on the processor, so it computes"),
     ] {
         row.threads[0].request.as_mut().unwrap().cpu_ms = Some(cpu_ms);
-        check(&pool(&row), &[&format!("{place}: {expected}. {more}")]);
+        check(&pool(&row), &[&format!("{place}; {expected}. {more}")]);
     }
     let request = row.threads[0].request.as_mut().unwrap();
     request.cpu_ms = None;
@@ -145,12 +145,7 @@ fn a_recycle_is_told_with_its_reason_for_ten_minutes() {
         recycles_pending: vec![PendingRecycle { slot: 1, reason: "max-age".to_owned() }],
         ..pool(0, 0)
     });
-    let event = |seconds, text: &str| Event {
-        at: at(seconds),
-        kind: EventKind::WorkerRecycled,
-        subject: Some("web".to_owned()),
-        text: text.to_owned(),
-    };
+    let event = |seconds, text: &str| event(seconds, EventKind::WorkerRecycled, text);
     snapshot.events = vec![
         event(608, "Worker 0-2 of pool web was recycled: max-memory"),
         event(600, "Worker 0-1 of pool web was recycled: max-age"),
@@ -167,20 +162,77 @@ fn a_recycle_is_told_with_its_reason_for_ten_minutes() {
 }
 
 #[test]
-fn requests_refused_a_short_while_ago_are_told_with_reasons() {
+fn requests_that_are_refused_are_bad_and_those_that_were_are_a_note() {
     let mut snapshot = snapshot(Pool {
         shed_total: ShedTotal { queue_full: 3, pool_not_ready: 1, ..ShedTotal::default() },
         ..pool(0, 0)
     });
-    snapshot.events = vec![Event {
-        at: at(7),
-        kind: EventKind::Shed,
-        subject: Some("web".to_owned()),
-        text: "Requests to pool web are refused: queue-full (3 in this second)".to_owned(),
-    }];
-    let expected = "Warning Requests to pool web are refused: queue-full (3 in this second), \
-                    3.0 s ago. In all: queue-full 3, pool-not-ready 1.";
+    let event = |seconds, text: &str| event(seconds, EventKind::Shed, text);
+    let begins = "Requests to pool web are refused: 3 queue-full in the first second.";
+    snapshot.events = vec![event(7, begins)];
+    let window = RouteWindow { requests: 9, errors: 2, shed: 2, ..RouteWindow::default() };
+    snapshot.routes = vec![Route { pool: Some("web".to_owned()), window, ..Route::default() }];
+    let now = "Bad Requests to pool web are refused since 00:00:07 UTC, for 3.0 s: 2 in the last \
+               minute, 4 so far; the queue was full (queue-full 3).";
+    assert_eq!(told_of(&snapshot), [now]);
+
+    let over = "Requests to pool web are no longer refused: 4 were, in 2.0 s, until 00:00:09 UTC.";
+    snapshot.events.insert(0, event(19, over));
+    snapshot.server.uptime_s = 21.0;
+    let over = "Note Requests to pool web are no longer refused: 4 were, in 2.0 s, until 00:00:09 \
+                UTC, 12.0 s ago.";
+    assert_eq!(told_of(&snapshot)[0], over);
+    snapshot.server.uptime_s = 610.0;
+    assert_eq!(told_of(&snapshot), ["Good Every pool has room: 0 of 30 busy, nothing waits."]);
+}
+
+#[test]
+fn a_pool_that_is_full_with_pauses_is_told_with_its_first_time() {
+    let mut snapshot = snapshot(Pool { full_since: Some(at(8)), ..pool(30, 0) });
+    snapshot.events = vec![event(3, EventKind::PoolFull, "Pool web is full: 30 of 30 busy.")];
+    let expected = "Warning Pool web is full since 00:00:03 UTC, for 7.0 s, with pauses: 30 of 30 \
+                    threads busy, 0 of 100 waiting.";
     assert_eq!(told_of(&snapshot), [expected]);
+    snapshot.events[0].at = at(9);
+    assert!(told_of(&snapshot)[0].starts_with("Warning Pool web is full since 00:00:08 UTC, for"));
+}
+
+#[test]
+fn what_is_over_is_told_for_ten_minutes_until_it_begins_again() {
+    let mut snapshot = snapshot(pool(0, 0));
+    let over = "Pool web has room again. It was full for 5.0 s, until 00:00:09 UTC.";
+    snapshot.events = vec![event(19, EventKind::PoolFull, over)];
+    snapshot.server.uptime_s = 21.0;
+    let expected = "Note It is over: Pool web has room again. It was full for 5.0 s, until \
+                    00:00:09 UTC, 12.0 s ago.";
+    assert_eq!(told_of(&snapshot)[0], expected);
+    let begins = event(20, EventKind::PoolFull, "Pool web is full: 30 of 30 busy.");
+    snapshot.events.insert(0, begins);
+    assert_eq!(told_of(&snapshot).len(), 1);
+    snapshot.events.remove(0);
+    snapshot.server.uptime_s = 610.0;
+    assert_eq!(told_of(&snapshot).len(), 1);
+}
+
+#[test]
+fn requests_fail_behind_the_worker_that_took_them_along() {
+    let (exit, signal) = ("signal 11".to_owned(), Some(11));
+    let exit = LastExit { at: at(5), slot: 1, generation: 7, exit, signal, ..LastExit::default() };
+    let mut snapshot = snapshot(Pool { last_exit: Some(exit), ..pool(0, 0) });
+    let window = RouteWindow { requests: 129, errors: 121, shed: 119, ..RouteWindow::default() };
+    let (name, pool) = ("/x".to_owned(), Some("web".to_owned()));
+    snapshot.routes = vec![Route { name, pool, window, ..Route::default() }];
+    let expected = "Warning Requests of route /x fail: 2 of 10 of the last minute that were not \
+                    refused (119 were) ended with 500 to 599 or were broken off. Worker 1-7 \
+                    exited 5.0 s ago: signal 11.";
+    let told = told_of(&snapshot);
+    let failure = told.iter().position(|told| told == expected);
+    let exit = told.iter().position(|told| told.starts_with("Warning Worker 1-7 of pool web"));
+    assert!(exit < failure && exit.is_some(), "{told:#?}");
+    snapshot.routes[0].window.shed = 0;
+    let told = told_of(&snapshot);
+    assert!(told[0].starts_with("Bad Worker 1-7 of pool web exited"), "{told:#?}");
+    assert!(told[1].starts_with("Bad Requests of route /x fail: 121 of 129 of"), "{told:#?}");
 }
 
 #[test]
@@ -279,6 +331,10 @@ fn a_refused_configuration_is_told() {
 
 fn at(seconds: u64) -> UnixTime {
     UnixTime::from_ms(seconds * 1_000)
+}
+
+fn event(seconds: u64, kind: EventKind, text: &str) -> Event {
+    Event { at: at(seconds), kind, subject: Some("web".to_owned()), text: text.to_owned() }
 }
 
 fn pool(busy: u64, queued: u64) -> Pool {

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ostler_status::prometheus;
+use ostler_status::{HtmlOptions, html, prometheus};
 use serde_json::Value;
 
-use crate::costly;
+use crate::{costly, sample};
 
 const DASHBOARD: &str = include_str!("../../../docs/grafana.json");
 const ALERTS: &str = include_str!("../../../docs/alerts.yml");
@@ -27,6 +27,27 @@ fn every_query_of_the_dashboard_is_about_what_is_exported() {
 fn every_alert_is_about_what_is_exported() {
     let exported = exported();
     assert!(holds(ALERTS, &exported) >= 15);
+}
+
+#[test]
+fn every_heading_that_an_alert_quotes_is_on_the_page() {
+    let page = html(&sample::snapshot(), None, &HtmlOptions::default());
+    let descriptions: Vec<String> = ALERTS
+        .split("description: >-\n")
+        .skip(1)
+        .map(|rest| {
+            let lines = rest.lines().take_while(|line| line.starts_with(&" ".repeat(12)));
+            lines.map(str::trim).collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    let quoted = descriptions.iter().flat_map(|text| text.split('"').skip(1).step_by(2));
+    let quoted: BTreeSet<&str> = quoted.collect();
+    assert!(8 <= quoted.len(), "{quoted:?}");
+    for heading in quoted {
+        let is_there =
+            ["<h2>", "<h3>", "<dt>"].map(|tag| page.contains(&format!("{tag}{heading}</")));
+        assert!(is_there.contains(&true), "{heading}");
+    }
 }
 
 #[test]

@@ -79,8 +79,11 @@ async fn which_request_is_stuck_and_in_which_process() {
     let process = format!("(process {process}, thread ");
     for eyes in [DESKTOP, PHONE] {
         let page = Page::open(stack.status_address(), "?refresh=1", eyes).await;
-        let words =
-            ["GET /sleep/3600000?export is stuck for ", " in worker 0-1 of pool probe ", &process];
+        let words = [
+            "GET /sleep/3600000?export is stuck in worker 0-1 of pool probe ",
+            &process,
+            "longer than its request-timeout allows",
+        ];
         page.until_found(&words).await;
         page.picture(&format!("stuck-{}", eyes.width)).await;
         page.close().await;
