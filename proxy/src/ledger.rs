@@ -11,7 +11,7 @@ mod figures;
 mod held;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Seek as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -31,6 +31,9 @@ use window::Windows;
 /// How often [`Ledger::tick`] is to be called.
 pub(crate) const TICK: Duration = Duration::from_secs(5);
 
+/// Routes that are told of, each on its own: as many as somebody reads through.
+pub(crate) const TOLD: usize = 500;
+
 #[expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "a few small whole numbers")]
 // Each bucket of a page is the bucket of the status page that has the same bound.
 const _: () = {
@@ -47,6 +50,8 @@ const _: () = {
 pub(crate) struct Ledger {
     index: ArcSwap<Index>,
     windows: Mutex<Windows>,
+    /// Numbers of the routes that are told of, each on its own.
+    told: Mutex<BTreeSet<u32>>,
 }
 
 /// Every route there ever was.
@@ -135,6 +140,20 @@ impl Ledger {
         self.index.load().routes.get(number).map(|route| Arc::clone(&route.name))
     }
 
+    /// The routes that are told of, each on its own, however many there are: those that were used
+    /// first, and these for ever, so that neither their totals nor the sum of all others ever goes
+    /// back. `used` are those that have cost something; what cost most goes first.
+    pub(crate) fn told(&self, used: impl Iterator<Item = u32>) -> BTreeSet<u32> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in used {
+            if TOLD <= told.len() {
+                break;
+            }
+            told.insert(number);
+        }
+        told.clone()
+    }
+
     /// Moves the last minute on. Called every [`TICK`].
     pub(crate) fn tick(&self, look: impl FnOnce() -> HeldRows, now: Instant) {
         let (current, _held) = self.current(look);
@@ -153,7 +172,8 @@ impl Ledger {
     fn current(&self, look: impl FnOnce() -> HeldRows) -> (Vec<Figures>, HeldRows) {
         let index = self.index.load();
         let mut current: Vec<Figures> = index.routes.iter().map(|route| route.figures()).collect();
-        let held = look();
+        let mut held = look();
+        held.believe(|number| self.name(number));
         for (number, (route, figures)) in index.routes.iter().zip(&mut current).enumerate() {
             let thread_us = figures.thread_us.saturating_add(held.of(number).us);
             figures.thread_us = route.show_thread_us(thread_us);

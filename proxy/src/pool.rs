@@ -8,6 +8,7 @@ mod admit;
 mod blame;
 mod held;
 mod permit;
+mod runs;
 mod stuck;
 mod timings;
 mod worker;
@@ -30,6 +31,7 @@ use tokio::sync::oneshot;
 pub(crate) use admit::{NotAdmitted, Wait};
 pub(crate) use blame::{Blame, LongWait};
 pub(crate) use permit::{Patience, Permit};
+pub(crate) use runs::HeldRow;
 pub(crate) use stuck::UnfitWorkers;
 pub(crate) use timings::{Percentiles, Timings, WINDOW_S};
 pub(crate) use worker::{Standing, Worker};
@@ -165,6 +167,11 @@ impl Pool {
     /// The number of a route that leads here: the same as long as this process lives.
     pub(crate) fn route(&self, name: &str) -> RouteId {
         self.books().blames.route(name)
+    }
+
+    /// Whether a route of this name leads here, or did.
+    pub(crate) fn has_route(&self, name: &str) -> bool {
+        self.books().blames.knows(name)
     }
 
     /// The number for a worker that is about to be added.

@@ -396,7 +396,7 @@ impl Process {
 
     /// Moves the last minute of every route on.
     fn tick_ledger(&self) {
-        let look = || HeldRows::look(self.known.pools.values(), clock::unix_now());
+        let look = || HeldRows::look(self.known.pools.values(), clock::now());
         self.known.ledger.tick(look, clock::now());
     }
 

@@ -123,6 +123,7 @@ async fn errors_and_what_is_shed_are_counted_by_route() {
     };
     assert_eq!(numbers("/status/"), [2, 1, 0]);
     assert_eq!(numbers("/"), [2, 1, 1]);
+    assert_eq!(route(&status, "/")["window"]["shed"], 1);
     assert_eq!(numbers("/sleep/"), [1, 0, 0]);
     let waits = &route(&status, "/")["queue_wait"];
     assert!(100.0 < waits["sum_ms"].as_f64().unwrap(), "{waits}");

@@ -126,6 +126,7 @@ impl RouteBooks {
         Figures {
             requests: get(Counter::RequestsTotal),
             errors: get(Counter::ErrorsTotal),
+            shed: get(Counter::ShedTotal),
             thread_us: run.sum_us(page),
             cpu_us: get(Counter::CpuUs),
             over_budget: get(Counter::OverBudget),

@@ -9,6 +9,8 @@ pub(crate) struct Figures {
     pub(crate) requests: u64,
     /// Of these, errors.
     pub(crate) errors: u64,
+    /// Of these, refused before they had a row.
+    pub(crate) shed: u64,
     /// Time in rows, of running requests too, in microseconds.
     pub(crate) thread_us: u64,
     /// Processor time in the application, in microseconds.
@@ -35,6 +37,7 @@ impl Figures {
         Self {
             requests: join(self.requests, other.requests),
             errors: join(self.errors, other.errors),
+            shed: join(self.shed, other.shed),
             thread_us: join(self.thread_us, other.thread_us),
             cpu_us: join(self.cpu_us, other.cpu_us),
             over_budget: join(self.over_budget, other.over_budget),

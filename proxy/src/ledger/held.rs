@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use crate::pool::Pool;
+use super::books::micros;
+use crate::pool::{HeldRow, Pool};
 
 /// What the requests of one route hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,25 +20,41 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct HeldRows {
     by_route: HashMap<usize, Held>,
+    /// Those of which only the row says whose they are.
+    hearsay: Vec<(Arc<Pool>, HeldRow)>,
 }
 
 impl HeldRows {
-    /// Looks at the rows of these pools. `now` is since the epoch.
-    pub(crate) fn look<'p>(pools: impl Iterator<Item = &'p Arc<Pool>>, now: Duration) -> Self {
+    /// Looks at the rows of these pools.
+    pub(crate) fn look<'p>(pools: impl Iterator<Item = &'p Arc<Pool>>, now: Instant) -> Self {
         let mut found = Self::default();
-        for worker in pools.flat_map(|pool| pool.workers()) {
-            let running = worker.segment.iter().filter_map(|row| row.running());
-            running.for_each(|(route, started_us)| found.add(route, started_us, now));
+        for pool in pools {
+            for worker in pool.workers() {
+                for row in worker.runs.look(&worker.segment, now) {
+                    if row.is_hearsay {
+                        found.hearsay.push((Arc::clone(pool), row));
+                    } else {
+                        found.add(row.route as usize, &row);
+                    }
+                }
+            }
         }
         found
     }
 
-    fn add(&mut self, route: u32, started_unix_us: u64, now: Duration) {
-        let age = now.saturating_sub(Duration::from_micros(started_unix_us));
-        let held = self.by_route.entry(usize::try_from(route).unwrap_or(0)).or_default();
+    /// Believes what rows say of their routes where these lead to the pool of the row. All others
+    /// are of no route.
+    pub(super) fn believe(&mut self, name: impl Fn(u32) -> Option<Arc<str>>) {
+        for (pool, row) in std::mem::take(&mut self.hearsay) {
+            let leads_here = name(row.route).is_some_and(|name| pool.has_route(&name));
+            self.add(if leads_here { row.route as usize } else { 0 }, &row);
+        }
+    }
+
+    fn add(&mut self, number: usize, row: &HeldRow) {
+        let held = self.by_route.entry(number).or_default();
         held.rows = held.rows.saturating_add(1);
-        // Whoever can write the row may have written any time.
-        held.us = held.us.saturating_add(u64::try_from(age.as_micros()).unwrap_or(0));
+        held.us = held.us.saturating_add(micros(row.held_for));
     }
 
     /// What a route holds.

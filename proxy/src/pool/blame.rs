@@ -112,6 +112,11 @@ impl Blames {
         RouteId(number)
     }
 
+    /// Whether a route has this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.numbers.contains_key(name)
+    }
+
     /// Who holds the rows now, or did a moment ago.
     pub(super) fn look<W>(&mut self, admission: &Admission<W>, now: Instant) -> Arc<Blame> {
         let is_fresh = |(at, _): &&(Instant, _)| now.saturating_duration_since(*at) < LOOK_EVERY;

@@ -88,10 +88,12 @@ impl Permit {
         let queued_us = u64::try_from(self.queued.as_micros()).unwrap_or(u64::MAX);
         let unix_us = u64::try_from(clock::unix_now().as_micros()).unwrap_or(u64::MAX);
         let route = charge.as_ref().map_or(0, |charge| charge.books.number);
+        let now = clock::now();
+        self.worker.runs.begin(self.place.row, route, now);
         let is_shown =
             row.describe(self.ticket, summary) && row.start(self.ticket, route, queued_us, unix_us);
         debug_assert!(is_shown, "a row is described by who claimed it");
-        self.started = Some(clock::now());
+        self.started = Some(now);
         Counter::QUEUE_WAIT.add(&self.pool.counters, queued_us);
         if let Some(charge) = &charge {
             charge.begin(self.queued);
@@ -187,6 +189,7 @@ impl Drop for Permit {
             let (pool, slot) = (&self.pool.name, self.worker.id.slot);
             tracing::error!(%pool, slot, row = self.place.row, "row_changed_by_another");
         }
+        self.worker.runs.end(self.place.row);
         if let Some(bill) = bill {
             bill.settle();
         }

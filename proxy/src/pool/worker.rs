@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
+use super::runs::Runs;
 use crate::link::Ring;
 
 /// How often a process that is believed to be dying is looked at.
@@ -59,6 +60,8 @@ pub(crate) struct Worker {
     pub(crate) socket: PathBuf,
     /// Its rows: the permits and the scoreboard.
     pub(crate) segment: Arc<Segment>,
+    /// Who holds its rows.
+    pub(crate) runs: Runs,
     /// The ring link, where its pool has it. Whether the worker uses it shows in the segment.
     pub(crate) ring: Option<Ring>,
     pub(crate) started: Instant,
@@ -95,6 +98,7 @@ impl Worker {
     ) -> Self {
         let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let runs = Runs::new(segment.rows());
         let stuck = Mutex::new(StuckThreads::new(segment.rows()));
         Self {
             id,
@@ -102,6 +106,7 @@ impl Worker {
             pid,
             socket,
             segment,
+            runs,
             ring,
             started,
             standing: AtomicU8::new(Standing::Starting as u8),

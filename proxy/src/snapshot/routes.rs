@@ -9,53 +9,48 @@ use ostler_status as status;
 
 use super::costs;
 use crate::clock;
-use crate::ledger::{Figures, HeldRows, Ledger, Totals};
+use crate::ledger::{Figures, HeldRows, Ledger, TOLD, Totals};
 use crate::live::{ChargedRoute, LiveConfig};
 
-/// Routes that are told of, each on its own: as many as somebody reads through.
-const TOLD: usize = 500;
-
-/// Every route in the order of the configuration; where there are too many, those that hold most,
-/// and the sum of all others.
+/// Every route in the order of the configuration; where there are too many, those that were used
+/// first, and the sum of all others.
 pub(super) fn take(ledger: &Ledger, live: &LiveConfig) -> Vec<status::Route> {
     let pools = live.pools.values().map(|target| &target.pool);
-    let totals = ledger.totals(|| HeldRows::look(pools, clock::unix_now()), clock::now());
+    let totals = ledger.totals(|| HeldRows::look(pools, clock::now()), clock::now());
     let mut seen = BTreeSet::new();
     let is_new = |route: &&ChargedRoute| seen.insert(route.books.number);
     let routes: Vec<&ChargedRoute> = live.charged.iter().filter(is_new).collect();
     let by_pool = by_pool(&routes, &totals);
-    let least = least_told(routes.iter().map(|route| rank(route, &totals)));
+    let own = ledger.told(used(&routes, &totals));
+    let (are_few, is_full) = (routes.len() <= TOLD, own.len() == TOLD);
     let (mut told, mut others) = (Vec::new(), None);
     for charged in routes {
-        let route = route(charged, &totals, &by_pool);
+        let number = charged.books.number;
         // Those without a number of their own are a sum already.
-        if charged.books.number != 0 && least.is_none_or(|least| least <= rank(charged, &totals)) {
-            told.push(route);
-        } else {
-            let sum = others.get_or_insert_with(none);
-            add(sum, &route);
+        if number != 0 && (are_few || own.contains(&number)) {
+            told.push(route(charged, &totals, &by_pool));
+            continue;
+        }
+        let sum = others.get_or_insert_with(none);
+        // What begins to cost something while there is room is told of the next time.
+        if number == 0 || is_full {
+            add(sum, &route(charged, &totals, &by_pool));
         }
     }
     told.extend(others);
     told
 }
 
-/// What routes are chosen by: what they have held; of those that have held the same, the first.
-type Rank = (u64, Reverse<u32>);
-
-fn rank(route: &ChargedRoute, totals: &Totals) -> Rank {
-    let number = route.books.number;
-    (figures(&totals.all, number).thread_us, Reverse(number))
-}
-
-/// The lowest rank that is told of; `None`: all are.
-fn least_told(ranks: impl Iterator<Item = Rank>) -> Option<Rank> {
-    let mut ranks: Vec<Rank> = ranks.collect();
-    if ranks.len() <= TOLD {
-        return None;
-    }
-    let (_, least, _) = ranks.select_nth_unstable_by_key(TOLD - 1, |&rank| Reverse(rank));
-    Some(*least)
+/// The numbers of the routes that have cost something: what has held most first.
+fn used(routes: &[&ChargedRoute], totals: &Totals) -> impl Iterator<Item = u32> {
+    let numbers = routes.iter().map(|route| route.books.number);
+    let all = numbers.map(|number| (number, figures(&totals.all, number)));
+    let mut used: Vec<(Reverse<u64>, u32)> = all
+        .filter(|(number, figures)| *number != 0 && *figures != Figures::default())
+        .map(|(number, figures)| (Reverse(figures.thread_us), number))
+        .collect();
+    used.sort_unstable();
+    used.into_iter().map(|(_, number)| number)
 }
 
 /// What the routes of each pool held in the last minute, in microseconds.
@@ -90,7 +85,7 @@ fn route(charged: &ChargedRoute, totals: &Totals, by_pool: &BTreeMap<&str, u64>)
         busy: totals.held.of(usize::try_from(books.number).unwrap_or_default()).rows,
         requests_total: all.requests,
         errors_total: all.errors,
-        shed_total: counters.get(Counter::ShedTotal),
+        shed_total: all.shed,
         bytes_received_total: counters.get(Counter::BytesReceived),
         bytes_sent_total: counters.get(Counter::BytesSent),
         thread_s_total: seconds(all.thread_us),
@@ -102,6 +97,7 @@ fn route(charged: &ChargedRoute, totals: &Totals, by_pool: &BTreeMap<&str, u64>)
         window: status::RouteWindow {
             requests: lately.requests,
             errors: lately.errors,
+            shed: lately.shed,
             thread_s: seconds(lately.thread_us),
             thread_share: share(lately.thread_us, of_pool.unwrap_or(0)),
             cpu_s: seconds(lately.cpu_us),
@@ -148,6 +144,7 @@ fn add(sum: &mut status::Route, route: &status::Route) {
     let (sum, window) = (&mut sum.window, &route.window);
     sum.requests += window.requests;
     sum.errors += window.errors;
+    sum.shed += window.shed;
     sum.thread_s += window.thread_s;
     sum.cpu_s += window.cpu_s;
     add_costs(&mut sum.costs, &window.costs);
@@ -176,14 +173,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_routes_that_hold_most_are_told_of_and_of_equal_ones_the_first() {
-        let rank = |held_us: u64, number: u32| (held_us, Reverse(number));
-        let few = (0..500).map(|number| rank(0, number));
-        assert_eq!(least_told(few), None, "all of them");
-        let idle = (0..10_000).map(|number| rank(0, number));
-        assert_eq!(least_told(idle), Some(rank(0, 499)));
-        let last_is_busy = (0..10_000).map(|number| rank(u64::from(number == 9_999), number));
-        assert_eq!(least_told(last_is_busy), Some(rank(0, 498)));
+    fn the_routes_that_were_used_first_are_told_of_for_ever() {
+        let ledger = Ledger::default();
+        assert!(ledger.told([].into_iter()).is_empty());
+        assert_eq!(ledger.told([900].into_iter()).into_iter().collect::<Vec<_>>(), [900]);
+        let most_first = || (1..=800).rev();
+        let told = ledger.told(most_first());
+        assert_eq!((told.len(), told.first(), told.last()), (TOLD, Some(&302), Some(&900)));
+        assert_eq!(ledger.told([1, 2, 3].into_iter().chain(most_first())), told);
     }
 
     #[test]
