@@ -61,6 +61,16 @@ pub(crate) struct Gone {
     pub(crate) after: Option<UnixTime>,
 }
 
+impl Gone {
+    /// As the frames of a group show it, in which no frame is of the moment that was asked for.
+    fn between(self, frames: &[(Head, Vec<u8>)], limit_ms: u64) -> Self {
+        let times = || frames.iter().map(|(head, _)| UnixTime::from_ms(head.time_ms));
+        let before = times().filter(|time| time.ms <= limit_ms).max();
+        let after = times().filter(|time| limit_ms < time.ms).chain(self.after).min();
+        Self { kept: self.kept, before: before.or(self.before), after }
+    }
+}
+
 /// A moment of the past.
 #[derive(Debug)]
 pub(crate) struct Past {
@@ -121,11 +131,10 @@ impl History {
         let (group, gone) = ring.with_index(|index| find(index, earliest_ms..=limit_ms));
         let group = group.ok_or(PastError::Gone(gone))?;
         let frames = ring.read_group(&group)?;
-        let wanted = frames.iter().rposition(|(head, _)| head.time_ms <= limit_ms);
-        let wanted = wanted.ok_or(PastError::Gone(gone))?;
-        if frames.get(wanted).is_none_or(|(head, _)| head.time_ms < earliest_ms) {
-            return Err(PastError::Gone(gone));
-        }
+        let is_wanted = |(head, _): &(Head, _)| (earliest_ms..=limit_ms).contains(&head.time_ms);
+        let Some(wanted) = frames.iter().rposition(is_wanted) else {
+            return Err(PastError::Gone(gone.between(&frames, limit_ms)));
+        };
         let json = json(&frames, wanted)?;
         let mut snapshot = codec::snapshot(&json)?;
         snapshot.server.history = self.kept();

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ostler_status::{EventLog, Snapshot, Step, TrendLog};
 
@@ -17,6 +17,9 @@ use super::{HOUR_MS, add_minutes, snapshots};
 use crate::clock;
 use crate::shared::{Complaints, Shared};
 use crate::snapshot;
+
+/// How long after a failure it is tried again to go on with the file.
+const RETRY: Duration = Duration::from_mins(1);
 
 /// The thread. Dropping this ends it as soon as what it writes is written; nobody waits for that.
 #[derive(Debug)]
@@ -56,7 +59,7 @@ fn run(shared: &Shared, stopped: &Receiver<()>) {
             last_second = second;
         }
     }
-    if let Some(ring) = shared.history.ring.as_ref().filter(|_| recording.is_ours) {
+    if let Some(ring) = shared.history.ring.as_ref().filter(|_| recording.has_lock) {
         ring.unlock();
     }
 }
@@ -65,8 +68,12 @@ fn run(shared: &Shared, stopped: &Receiver<()>) {
 struct Recording<'s> {
     shared: &'s Shared,
     log: EventLog,
-    /// The file is ours to write.
+    /// This process has the lock of the file.
+    has_lock: bool,
+    /// The file can be written, and what is written can be read again.
     is_ours: bool,
+    /// When it is tried again to go on with the file.
+    retry_at: Option<Instant>,
     tape: Tape,
     complaints: Complaints,
 }
@@ -76,7 +83,9 @@ impl<'s> Recording<'s> {
         Self {
             shared,
             log: EventLog::default(),
+            has_lock: false,
             is_ours: false,
+            retry_at: None,
             tape: Tape::default(),
             complaints: Complaints::new(),
         }
@@ -92,19 +101,17 @@ impl<'s> Recording<'s> {
     }
 
     fn tick(&mut self) {
-        if let Some(ring) = &self.shared.history.ring
-            && !self.is_ours
-        {
-            if !ring.try_lock() {
+        let shared = self.shared;
+        let ring = shared.history.ring.as_ref();
+        if let Some(ring) = ring.filter(|_| !self.is_ours) {
+            self.has_lock = self.has_lock || ring.try_lock();
+            if !self.has_lock {
                 return;
             }
-            self.is_ours = true;
-            if let Err(error) = self.resume(ring) {
-                tracing::error!(%error, "history_not_resumed");
-            }
+            self.try_resume(ring);
         }
         let snapshot = self.record();
-        if let Some(ring) = &self.shared.history.ring
+        if let Some(ring) = ring.filter(|_| self.is_ours)
             && let Err(error) = self.keep(ring, snapshot)
             && self.complaints.is_due()
         {
@@ -112,12 +119,29 @@ impl<'s> Recording<'s> {
         }
     }
 
-    /// Goes on where the file ends.
-    fn resume(&mut self, ring: &Ring) -> io::Result<()> {
-        if ring.begin()? {
-            tracing::info!(bytes = ring.size(), "history_begun");
+    /// Goes on with the file. Where that fails, nothing is written: it is tried again later.
+    fn try_resume(&mut self, ring: &Ring) {
+        let now = clock::now();
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
         }
-        ring.scan()?;
+        self.retry_at = Some(now + RETRY);
+        match ring.begin().and_then(|is_new| ring.scan().map(|()| is_new)) {
+            Ok(is_new) => {
+                if is_new {
+                    tracing::info!(bytes = ring.size(), "history_begun");
+                }
+                self.is_ours = true;
+                if let Err(error) = self.resume(ring) {
+                    tracing::error!(%error, "history_not_resumed");
+                }
+            }
+            Err(error) => tracing::error!(%error, "history_not_begun"),
+        }
+    }
+
+    /// Takes up what the file ends with.
+    fn resume(&mut self, ring: &Ring) -> io::Result<()> {
         self.shared.history.sum_up(ring)?;
         let Some(group) = ring.with_index(|index| index.groups.back().copied()) else {
             return Ok(());

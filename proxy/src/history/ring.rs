@@ -132,9 +132,13 @@ impl Ring {
         // Frames of before would be taken for later ones.
         self.file.set_len(0)?;
         self.file.set_len(self.size)?;
-        rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, self.size)?;
+        // Before it has its place on the disk: without a head nobody could read what follows.
         self.file.write_all_at(&self.head(), 0)?;
-        Ok(true)
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, self.size) {
+            // Not every file system can; then the disk must have room when it is written.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn head(&self) -> [u8; HEAD] {

@@ -4,6 +4,7 @@ use std::io;
 
 use ostler_status::{Snapshot, Step, Summary};
 
+use super::MAX_AGE_MS;
 use super::codec::{self, Encoder};
 use super::frame::Kind;
 use super::ring::Ring;
@@ -25,6 +26,16 @@ struct Group {
     encoder: Encoder,
     key_length: usize,
     frames: u32,
+    last_ms: u64,
+}
+
+impl Group {
+    /// Whether a snapshot of this moment may be in it. Between two of a group no moment is without
+    /// an answer, and none has two: a gap or a clock that was set back begins the next.
+    fn goes_on_at(&self, time_ms: u64) -> bool {
+        let next_ms = self.last_ms.saturating_add(1)..=self.last_ms.saturating_add(MAX_AGE_MS);
+        self.frames < GROUP && next_ms.contains(&time_ms)
+    }
 }
 
 impl Tape {
@@ -48,7 +59,7 @@ impl Tape {
             summary = self.write_steps(ring, snapshot, steps)?;
             let (key, encoder) = Encoder::begin(&json)?;
             ring.append(Kind::Key, time_ms, &key)?;
-            group = Some(Group { encoder, key_length: key.len(), frames: 1 });
+            group = Some(Group { encoder, key_length: key.len(), frames: 1, last_ms: time_ms });
         }
         self.group = group;
         Ok(summary)
@@ -61,7 +72,7 @@ impl Tape {
         time_ms: u64,
         json: &[u8],
     ) -> io::Result<bool> {
-        let Some(group) = group.as_mut().filter(|group| group.frames < GROUP) else {
+        let Some(group) = group.as_mut().filter(|group| group.goes_on_at(time_ms)) else {
             return Ok(false);
         };
         let delta = group.encoder.delta(json)?;
@@ -71,6 +82,7 @@ impl Tape {
         }
         ring.append(Kind::Delta, time_ms, &delta)?;
         group.frames += 1;
+        group.last_ms = time_ms;
         Ok(true)
     }
 

@@ -80,6 +80,31 @@ fn a_moment_in_a_gap_is_told_what_is_around_it() {
     assert_eq!((overview.frames, overview.from, overview.until), (11, Some(at(0)), Some(at(100))));
 }
 
+#[test]
+fn neither_a_gap_nor_a_clock_that_was_set_back_hides_what_was_recorded() {
+    let (history, _) = record(0..0, 2);
+    let ring = history.ring.as_ref().unwrap();
+    let mut tape = Tape::default();
+    // A gap of 14 seconds, and then the clock is set back to before it.
+    let seconds: Vec<u64> = (0..5).chain(18..24).chain(8..12).collect();
+    for &second in &seconds {
+        tape.write(ring, &thinned(second, 2), |_, _| Vec::new()).unwrap();
+    }
+    let at = |second: u64| UnixTime::from_ms(START_MS + second * 1_000);
+    for second in 0..=28 {
+        let recorded = (0..=second).rev().take(6).find(|second| seconds.contains(second));
+        match (history.at(at(second)), recorded) {
+            (Ok(past), Some(recorded)) => assert_eq!(past.snapshot.taken(), at(recorded)),
+            (Err(PastError::Gone(gone)), None) => {
+                for named in [gone.before, gone.after].into_iter().flatten() {
+                    assert_eq!(history.at(named).unwrap().snapshot.taken(), named, "{second}");
+                }
+            }
+            (other, expected) => panic!("{second}: {other:?}, not {expected:?}"),
+        }
+    }
+}
+
 /// Records these seconds of a pool with so many threads into the smallest ring.
 fn record(seconds: std::ops::Range<u64>, threads: u32) -> (History, BTreeMap<u64, Snapshot>) {
     let file = tempfile::tempfile().unwrap();
