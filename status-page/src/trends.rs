@@ -60,6 +60,8 @@ impl TrendLog {
     /// Steps of an hour.
     pub const STEPS: usize = 360;
 
+    const STEP_MS: u64 = Step::SECONDS as u64 * 1_000;
+
     /// Two snapshots further apart than this, in milliseconds, have a gap between them.
     const MAX_GAP_MS: u64 = 5_000;
 
@@ -69,6 +71,10 @@ impl TrendLog {
         let mut step = Step::of(snapshot);
         if let Some(before) = self.last.take() {
             sample.rates_since(&before, &mut step);
+            if Self::STEP_MS < before.at.ms_since(sample.at) {
+                // The clock was ahead: what was noted then has not come yet.
+                self.steps.retain(|known| known.number <= step.number);
+            }
         }
         self.last = Some(sample);
         self.add(step);

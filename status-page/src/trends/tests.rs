@@ -41,6 +41,21 @@ fn a_gap_or_a_counter_that_went_back_is_no_rate() {
 }
 
 #[test]
+fn what_was_noted_while_the_clock_was_ahead_is_dropped_once_it_is_right() {
+    let mut log = TrendLog::default();
+    // An hour and more of the future.
+    for second in 10_000..14_000 {
+        log.note(&snapshot(second, second, 1));
+    }
+    for second in 0..600 {
+        log.note(&snapshot(second, 20_000 + second * 10, 1));
+    }
+    let trends = log.trends(at(599));
+    let known = trends.requests.iter().flatten().count();
+    assert_eq!((known, log.steps.len()), (60, 60));
+}
+
+#[test]
 fn what_is_older_than_an_hour_is_forgotten_and_steps_of_the_history_join() {
     let mut log = TrendLog::default();
     for second in 0..3_700 {
