@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use ostler_conf::StatusConfig;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
@@ -18,6 +19,13 @@ const MAGIC: [u8; 8] = *b"OSTLHIST";
 
 /// The default folder, which is made where it is missing.
 const DEFAULT_FOLDER: &str = "/var/lib/ostler";
+
+/// How long the lock is waited for: the proxy process of a supervisor that was killed has it until
+/// it notices.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+
+/// How often it is tried.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Why a file is refused.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +51,7 @@ pub(crate) fn open(status: &StatusConfig) -> Result<Option<OwnedFd>, String> {
     if size == 0 {
         return Ok(None);
     }
-    match open_at(path, size) {
+    match open_at(path, size, LOCK_WAIT) {
         Ok(file) => Ok(Some(file.into())),
         Err(HistoryError::Io(error)) => {
             tracing::error!(path = %path.display(), %error, "history_unusable");
@@ -53,7 +61,7 @@ pub(crate) fn open(status: &StatusConfig) -> Result<Option<OwnedFd>, String> {
     }
 }
 
-fn open_at(path: &Path, size: u64) -> Result<File, HistoryError> {
+fn open_at(path: &Path, size: u64, wait: Duration) -> Result<File, HistoryError> {
     if let Some(folder) = path.parent().filter(|folder| *folder == Path::new(DEFAULT_FOLDER)) {
         DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
     }
@@ -77,16 +85,29 @@ fn open_at(path: &Path, size: u64) -> Result<File, HistoryError> {
     if about.uid() != rustix::process::geteuid().as_raw() {
         return Err(HistoryError::Owner(about.uid()));
     }
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(HistoryError::Locked),
-        Err(error) => return Err(io::Error::from(error).into()),
-    }
+    lock(&file, wait)?;
     if about.len() != 0 && !is_ours(&file) {
         return Err(HistoryError::Foreign);
     }
     resize(&file, about.len(), size)?;
     Ok(file)
+}
+
+/// Locks the file for as long as somebody has it open, the proxy process too.
+#[expect(clippy::disallowed_methods, reason = "nobody tells when a lock is free")]
+fn lock(file: &File, wait: Duration) -> Result<(), HistoryError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) if waited < wait => {
+                std::thread::sleep(LOOK_EVERY);
+                waited += LOOK_EVERY;
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(HistoryError::Locked),
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+    }
 }
 
 /// Whether a file that is not empty is a history; one that was never written to is all zeros.
@@ -124,24 +145,33 @@ mod tests {
     use super::*;
 
     const SIZE: u64 = 2 * 1024 * 1024;
+    const WAIT: Duration = Duration::from_millis(50);
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process that takes its time to end")]
     fn the_file_is_made_private_and_of_its_size_and_belongs_to_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history");
-        let first = open_at(&path, SIZE).unwrap();
+        let first = open_at(&path, SIZE, WAIT).unwrap();
         let about = fs::metadata(&path).unwrap();
         assert_eq!((about.len(), about.permissions().mode() & 0o777), (SIZE, 0o600));
         assert!(SIZE <= about.blocks() * 512, "its place is taken");
-        assert_eq!(open_at(&path, SIZE).unwrap_err().to_string(), "another supervisor uses it");
+        assert_eq!(
+            open_at(&path, SIZE, WAIT).unwrap_err().to_string(),
+            "another supervisor uses it"
+        );
         first.write_all_at(b"OSTLHIST and more", 0).unwrap();
-        drop(first);
-        let kept = open_at(&path, SIZE).unwrap();
+        let killed = std::thread::spawn(move || {
+            std::thread::sleep(WAIT);
+            drop(first);
+        });
+        let kept = open_at(&path, SIZE, LOCK_WAIT).unwrap();
+        killed.join().unwrap();
         let mut start = [0; 8];
         kept.read_exact_at(&mut start, 0).unwrap();
         assert_eq!(start, MAGIC);
         drop(kept);
-        let resized = open_at(&path, 2 * SIZE).unwrap();
+        let resized = open_at(&path, 2 * SIZE, WAIT).unwrap();
         resized.read_exact_at(&mut start, 0).unwrap();
         assert_eq!((start, resized.metadata().unwrap().len()), ([0; 8], 2 * SIZE));
     }
@@ -152,15 +182,15 @@ mod tests {
         let path = folder.path().join("valuable");
         for content in ["short", "a text that somebody needs"] {
             fs::write(&path, content).unwrap();
-            let error = open_at(&path, SIZE).unwrap_err().to_string();
+            let error = open_at(&path, SIZE, WAIT).unwrap_err().to_string();
             assert!(error.starts_with("it is not a history of Ostler"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(matches!(open_at(&link, SIZE), Err(HistoryError::Foreign)));
+        assert!(matches!(open_at(&link, SIZE, WAIT), Err(HistoryError::Foreign)));
         let missing = folder.path().join("no/such/folder");
-        assert!(matches!(open_at(&missing, SIZE), Err(HistoryError::Io(_))));
-        assert!(matches!(open_at(Path::new("/dev/null"), SIZE), Err(HistoryError::Foreign)));
+        assert!(matches!(open_at(&missing, SIZE, WAIT), Err(HistoryError::Io(_))));
+        assert!(matches!(open_at(Path::new("/dev/null"), SIZE, WAIT), Err(HistoryError::Foreign)));
     }
 }
