@@ -162,6 +162,7 @@ mod tests {
         );
         first.write_all_at(b"OSTLHIST and more", 0).unwrap();
         let killed = std::thread::spawn(move || {
+            // As a process takes its time to end.
             std::thread::sleep(WAIT);
             drop(first);
         });

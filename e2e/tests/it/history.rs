@@ -94,7 +94,7 @@ async fn what_happened_is_told_in_sentences() {
     until_told(&stack, "Configuration 2 is in force.").await;
     let recycled = stack.command(&["recycle", "probe"]).await;
     assert_eq!(recycled.code, Some(0), "{recycled:?}");
-    until_told(&stack, "Worker 0-2 of pool probe is replaced: operator.").await;
+    until_told(&stack, "Worker 0-2 of pool probe was recycled: operator.").await;
 }
 
 #[tokio::test]
