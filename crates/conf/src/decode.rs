@@ -25,6 +25,8 @@ pub(crate) struct Decoder<'a> {
     pub(crate) known: Known,
     /// A file has syntax errors, so what is absent may only have been unreadable.
     pub(crate) incomplete: bool,
+    /// What errors say in place of values that may be secret.
+    pub(crate) hidden: BTreeMap<Place, String>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -46,7 +48,28 @@ pub(crate) struct Known {
 impl Decoder<'_> {
     /// Records an error at `place`.
     pub(crate) fn problem(&mut self, place: Place, message: impl Into<String>) {
-        self.problems.push((place, message.into()));
+        let mut message = message.into();
+        if let Some(hidden) = self.hidden.get(&place) {
+            let key = message.starts_with('`').then(|| message.split_once("`: ")).flatten();
+            let key = key.map_or_else(String::new, |(key, _)| format!("{key}`: "));
+            message = format!("{key}{hidden} is not accepted here");
+        }
+        self.problems.push((place, message));
+    }
+
+    /// Records that `node` is not `what`; `key` and `hint` are put before and after.
+    pub(crate) fn expected(&mut self, node: &Node, key: &str, what: &str, hint: &str) {
+        let found = self.hidden.get(&node.at).cloned().unwrap_or_else(|| node.data.to_string());
+        self.problems.push((node.at, format!("{key}expected {what}, found {found}{hint}")));
+    }
+
+    /// Records what a parser said of the text of `node`, or without its text that it is not `kind`.
+    pub(crate) fn refused(&mut self, node: &Node, kind: &str, message: String) {
+        let message = match self.hidden.get(&node.at) {
+            Some(hidden) => format!("{hidden} is not {kind}"),
+            None => message,
+        };
+        self.problems.push((node.at, message));
     }
 
     /// Records that something is not there, unless a syntax error may be the reason.
@@ -79,8 +102,9 @@ impl Decoder<'_> {
             return Some(value);
         }
         let (low, high) = (range.start().print(), range.end().print());
-        let message = format!("`{key}`: {} is not within {low} to {high}", value.print());
-        self.problem(table.place(key), message);
+        let place = table.place(key);
+        let shown = self.hidden.get(&place).cloned().unwrap_or_else(|| value.print());
+        self.problems.push((place, format!("`{key}`: {shown} is not within {low} to {high}")));
         None
     }
 
@@ -120,8 +144,10 @@ impl Decoder<'_> {
             && !matches!(node.data, Data::Array(_))
         {
             let path = table.path_of(key);
-            let message = format!("expected tables, written [[{path}]]; found {}", node.data);
-            self.problem(node.at, message);
+            let hidden = self.hidden.get(&node.at).cloned();
+            let found = hidden.unwrap_or_else(|| node.data.to_string());
+            let message = format!("expected tables, written [[{path}]]; found {found}");
+            self.problems.push((node.at, message));
         }
         let decode = |element| T::decode(self.as_table(key, element)?, self);
         table.elements(key).iter().map(decode).collect()
@@ -152,7 +178,7 @@ impl Decoder<'_> {
     fn as_table<'n>(&mut self, key: &str, node: &'n Node) -> Option<&'n TableNode> {
         let table = node.as_table();
         if table.is_none() {
-            self.problem(node.at, format!("`{key}`: expected a table, found {}", node.data));
+            self.expected(node, &format!("`{key}`: "), "a table", "");
         }
         table
     }

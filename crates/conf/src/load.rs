@@ -10,7 +10,7 @@ use crate::model::Config;
 use crate::source::{Place, Sources};
 use crate::surroundings::Surroundings;
 use crate::tree::{Data, Node, Problem, TableNode, TreeBuilder, merge};
-use crate::{ConfigError, ConfigErrors, effective};
+use crate::{ConfigError, ConfigErrors, effective, mask};
 
 /// How deep includes may be nested; deeper is taken for a mistake.
 const MAX_INCLUDE_DEPTH: usize = 8;
@@ -86,13 +86,14 @@ pub(crate) fn parse(
 fn read(text: String, path: &Path, surroundings: &Surroundings) -> Result<Loaded, ConfigErrors> {
     let mut reader = Reader::new(surroundings);
     reader.seen.extend(path.canonicalize());
-    let mut root = reader.file(text, path, 0);
+    let mut root = reader.file(text, path, path, 0);
     let Reader { sources, syntax, problems, .. } = reader;
     let mut decoder = Decoder {
         sources: &sources,
         surroundings,
         known: Known::default(),
         incomplete: !syntax.is_empty(),
+        hidden: mask::hidden(&root),
         problems,
     };
     let config = Config::decode(&mut root, &mut decoder);
@@ -143,7 +144,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The tree of one file, with what it includes merged into it.
-    fn file(&mut self, text: String, path: &Path, depth: usize) -> TableNode {
+    ///
+    /// `shown`: its path without the text of variables.
+    fn file(&mut self, text: String, path: &Path, shown: &Path, depth: usize) -> TableNode {
         let (parsed, errors) = DeTable::parse_recoverable(&text);
         let mut builder = TreeBuilder {
             file: self.sources.files.len(),
@@ -157,19 +160,20 @@ impl<'a> Reader<'a> {
             let offset = error.span().map_or(0, |span| span.start);
             (Place { file, offset }, error.message().to_owned())
         }));
-        self.sources.add(path, text);
+        self.sources.add(path, shown, text);
         if let Some(include) = root.entries.remove("include") {
-            for included in self.include(&include.value, path, depth + 1) {
+            for included in self.include(&include.value, (path, shown), depth + 1) {
                 merge(&mut root, included, &self.sources, &mut self.problems);
             }
         }
         root
     }
 
-    /// The trees of the files that `include` names.
-    fn include(&mut self, include: &Node, from: &Path, depth: usize) -> Vec<TableNode> {
+    /// The trees of the files that `include` names; `from` is the path of its file, and what is
+    /// shown of it.
+    fn include(&mut self, include: &Node, from: (&Path, &Path), depth: usize) -> Vec<TableNode> {
         let Data::Array(patterns) = &include.data else {
-            let message = format!("`include`: expected an array, found {}", include.data);
+            let message = format!("`include`: expected an array, found {}", shown(include));
             self.problems.push((include.at, message));
             return Vec::new();
         };
@@ -181,15 +185,19 @@ impl<'a> Reader<'a> {
         let mut trees = Vec::new();
         for node in patterns {
             let Data::Text(pattern) = &node.data else {
-                let message = format!("`include`: expected a string, found {}", node.data);
+                let message = format!("`include`: expected a string, found {}", shown(node));
                 self.problems.push((node.at, message));
                 continue;
             };
-            match files_of(pattern, from) {
+            match files_of(pattern, from.0) {
                 Ok(paths) => {
                     trees.extend(
-                        paths.iter().filter_map(|path| self.included(path, node.at, depth)),
+                        paths.iter().filter_map(|path| self.included(path, from, node, depth)),
                     );
+                }
+                Err(_) if !node.variables.is_empty() => {
+                    let message = format!("`include`: {} is not a pattern", shown(node));
+                    self.problems.push((node.at, message));
                 }
                 Err(message) => self.problems.push((node.at, format!("`include`: {message}"))),
             }
@@ -198,18 +206,43 @@ impl<'a> Reader<'a> {
     }
 
     /// The tree of one included file, unless it cannot be read or was read before.
-    fn included(&mut self, path: &Path, place: Place, depth: usize) -> Option<TableNode> {
+    fn included(
+        &mut self,
+        path: &Path,
+        from: (&Path, &Path),
+        node: &Node,
+        depth: usize,
+    ) -> Option<TableNode> {
+        let shown = shown_path(path, from, node);
         let text = path.canonicalize().and_then(|canonical| {
             let fresh = self.seen.insert(canonical);
             if fresh { std::fs::read_to_string(path).map(Some) } else { Ok(None) }
         });
         let message = match text {
-            Ok(Some(text)) => return Some(self.file(text, path, depth)),
-            Ok(None) => format!("`include`: {} is included already", path.display()),
-            Err(error) => format!("`include`: {} cannot be read: {error}", path.display()),
+            Ok(Some(text)) => return Some(self.file(text, path, &shown, depth)),
+            Ok(None) => format!("`include`: {} is included already", shown.display()),
+            Err(error) => format!("`include`: {} cannot be read: {error}", shown.display()),
         };
-        self.problems.push((place, message));
+        self.problems.push((node.at, message));
         None
+    }
+}
+
+/// What an error says was found.
+fn shown(node: &Node) -> String {
+    node.made_from().unwrap_or_else(|| node.data.to_string())
+}
+
+/// The path of a file that `node` includes, without the text of variables.
+fn shown_path(path: &Path, (from, shown): (&Path, &Path), node: &Node) -> PathBuf {
+    if !node.variables.is_empty() {
+        let names: Vec<String> = node.variables.iter().map(|name| format!("${{{name}}}")).collect();
+        return PathBuf::from(format!("(from {})", names.join(", ")));
+    }
+    let folder = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
+    match path.strip_prefix(folder(from)) {
+        Ok(rest) if from != shown => folder(shown).join(rest),
+        Ok(_) | Err(_) => path.to_path_buf(),
     }
 }
 

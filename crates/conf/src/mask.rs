@@ -4,18 +4,79 @@
 //! pool, the arguments of its program, the user of a URL, and what has a name like a secret. The
 //! words of such names are in [`SECRET_WORDS`]. Too much is masked rather than too little.
 
-use crate::tree::Node;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::source::Place;
+use crate::tree::{Data, Node, TableNode};
 use crate::value::key;
 
 /// What stands in place of a secret, as TOML.
 pub(crate) const MASK: &str = "\"***\"";
 
-/// A name that has one of these in it, whatever else, is that of a secret.
-const SECRET_WORDS: [&str; 8] =
-    ["password", "passwd", "secret", "token", "credential", "api-key", "private-key", "passphrase"];
+/// A name that has one of these in it, whatever else, is that of a secret. Compared without what
+/// stands between words.
+const SECRET_WORDS: [&str; 14] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "credential",
+    "signature",
+    "session",
+    "cookie",
+    "authorization",
+];
 
-/// What ends a name or a value in a text such as `/a?token=b&c=d`.
-const ENDS: [char; 12] = ['&', ';', '?', '/', '"', '\'', ' ', ',', '#', '=', '[', ']'];
+/// A name of which one of these is a whole word is that of a secret.
+const SECRET_WHOLE_WORDS: [&str; 4] = ["key", "auth", "sig", "pass"];
+
+/// What stands before the name in a text such as `/a?token=b&c=d`.
+const BEFORE_NAME: [char; 9] = ['&', ';', '?', '/', '#', '=', ' ', ',', '"'];
+
+/// What errors say in place of values that may be secret, by where those stand.
+pub(crate) fn hidden(root: &TableNode) -> BTreeMap<Place, String> {
+    let mut hidden = BTreeMap::new();
+    hide_table(root, false, &mut hidden);
+    hidden
+}
+
+fn hide_table(table: &TableNode, is_secret: bool, hidden: &mut BTreeMap<Place, String>) {
+    let is_pool = table.path.starts_with("pool.");
+    for (name, entry) in &table.entries {
+        let is_secret = is_secret || is_secret_name(name) || (is_pool && name == "environment");
+        hide(&entry.value, is_secret, hidden);
+    }
+}
+
+fn hide(node: &Node, is_secret: bool, hidden: &mut BTreeMap<Place, String>) {
+    match &node.data {
+        Data::Table(table) => hide_table(table, is_secret, hidden),
+        Data::Array(elements) => {
+            for element in elements {
+                hide(element, is_secret, hidden);
+            }
+        }
+        Data::Text(_) | Data::Integer(_) | Data::Boolean(_) | Data::Float(_) | Data::Datetime => {}
+    }
+    let shown = node.made_from().or_else(|| match &node.data {
+        Data::Table(_) | Data::Array(_) => None,
+        Data::Text(text) if !is_secret && within(text) == *text => None,
+        Data::Text(_) => Some("a string with a secret".to_owned()),
+        Data::Integer(_) | Data::Boolean(_) | Data::Float(_) | Data::Datetime => {
+            is_secret.then(|| "a value that is no string".to_owned())
+        }
+    });
+    hidden.extend(shown.map(|shown| (node.at, shown)));
+}
 
 /// The value of `name` in the table `path`, as TOML, without what may be secret.
 ///
@@ -28,7 +89,7 @@ pub(crate) fn value(path: &str, name: &str, value: &str, node: Option<&Node>) ->
     match name {
         "environment" if is_pool => environment(node),
         "command" if is_pool => command(value),
-        _ => within(value),
+        _ => strings(value),
     }
 }
 
@@ -42,7 +103,7 @@ fn environment(node: Option<&Node>) -> String {
 /// The program, and that there are arguments.
 fn command(value: &str) -> String {
     let text = format!("command = {value}");
-    let parsed = toml::de::DeTable::parse(&text).ok();
+    let parsed = DeTable::parse(&text).ok();
     let words = parsed.and_then(|table| {
         let words = table.get_ref().get("command")?.get_ref().as_array()?.clone();
         let program = words.first()?.get_ref().as_str()?.to_owned();
@@ -50,52 +111,99 @@ fn command(value: &str) -> String {
     });
     let Some((program, arguments)) = words else { return format!("[{MASK}]") };
     let arguments = if arguments == 0 { String::new() } else { format!(", {MASK}") };
-    format!("[{}{arguments}]", within(&crate::value::Value::print(&program)))
+    format!("[{}{arguments}]", strings(&crate::value::Value::print(&program)))
 }
 
-/// A value without the users of URLs, and without what follows the name of a secret and a `=`.
-fn within(value: &str) -> String {
-    named_values(&users(value))
-}
-
-/// `http://user:password@host/` becomes `http://***@host/`.
-fn users(text: &str) -> String {
-    let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("://") {
-        let (before, after) = rest.split_at(start + 3);
-        masked.push_str(before);
-        let end = after.find(['/', '?', '#', '"', '\'', ' ', ',']).unwrap_or(after.len());
-        let (authority, behind) = after.split_at(end);
-        match authority.rsplit_once('@') {
-            Some((_, host)) => masked.extend(["***@", host]),
-            None => masked.push_str(authority),
-        }
-        rest = behind;
+/// A value as TOML, with each string in it masked on its own.
+fn strings(value: &str) -> String {
+    const HEAD: &str = "v = ";
+    let text = format!("{HEAD}{value}");
+    let Ok(table) = DeTable::parse(&text) else { return MASK.to_owned() };
+    let mut masked = Vec::new();
+    for value in table.get_ref().values() {
+        mask_strings(value, &mut masked);
     }
-    masked + rest
+    masked.sort_by_key(|(span, _)| span.start);
+    let mut shown = text.clone();
+    for (span, masked) in masked.into_iter().rev() {
+        shown.replace_range(span, &masked);
+    }
+    shown[HEAD.len()..].to_owned()
 }
 
-/// `token=abc` becomes `token=***`.
-fn named_values(text: &str) -> String {
-    let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('=') {
-        masked.push_str(before);
-        masked.push('=');
-        let name = before.rsplit(ENDS).next().unwrap_or_default();
-        rest = after;
-        if is_secret_name(name) {
-            masked.push_str("***");
-            rest = &after[after.find(ENDS).unwrap_or(after.len())..];
+/// What to put in place of what in the text `value` was read from.
+fn mask_strings(value: &Spanned<DeValue<'_>>, masked: &mut Vec<(Range<usize>, String)>) {
+    match value.get_ref() {
+        DeValue::String(text) => {
+            let without = within(text);
+            if without != *text {
+                masked.push((value.span(), toml::Value::String(without).to_string()));
+            }
         }
+        DeValue::Array(elements) => {
+            for element in elements {
+                mask_strings(element, masked);
+            }
+        }
+        DeValue::Table(table) => {
+            for (name, value) in table {
+                if is_secret_name(name.get_ref()) {
+                    masked.push((value.span(), MASK.to_owned()));
+                } else {
+                    mask_strings(value, masked);
+                }
+            }
+        }
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
     }
-    masked + rest
+}
+
+/// A text without the users of URLs, and without what follows the name of a secret and a `=`.
+fn within(text: &str) -> String {
+    let mut secrets = named_values(text);
+    secrets.extend(users(text));
+    secrets.sort_by_key(|span| span.start);
+    let mut masked = String::with_capacity(text.len());
+    let mut shown = 0;
+    for Range { start, end } in secrets {
+        if shown <= start {
+            masked.extend([&text[shown..start], "***"]);
+        }
+        shown = shown.max(end);
+    }
+    masked + &text[shown..]
+}
+
+/// Where users and passwords are, as in `http://user:password@host/`.
+fn users(text: &str) -> Vec<Range<usize>> {
+    let spans = text.match_indices("//").filter_map(|(at, slashes)| {
+        let start = at + slashes.len();
+        let authority = text[start..].split(['/', '?', '#']).next()?;
+        Some(start..start + authority.rfind('@')?)
+    });
+    spans.collect()
+}
+
+/// Where values of secret names are, as in `token=abc`: up to a `&`, a `;` or the end.
+fn named_values(text: &str) -> Vec<Range<usize>> {
+    let spans = text.match_indices('=').filter_map(|(at, equals)| {
+        let name = text[..at].rsplit(BEFORE_NAME).next()?;
+        let start = at + equals.len();
+        let value = text[start..].split(['&', ';']).next()?;
+        is_secret_name(name).then_some(start..start + value.len())
+    });
+    spans.collect()
 }
 
 fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    SECRET_WORDS.iter().any(|word| name.contains(word))
+    let lower = name.to_ascii_lowercase();
+    let joined = lower.replace(['-', '_'], "");
+    let is_word = |word: &str| {
+        let word = word.trim_end_matches(|last: char| last.is_ascii_digit());
+        SECRET_WHOLE_WORDS.contains(&word) || word.ends_with("pass")
+    };
+    SECRET_WORDS.iter().any(|word| joined.contains(word))
+        || lower.split(|end: char| !end.is_ascii_alphanumeric()).any(is_word)
 }
 
 #[cfg(test)]
@@ -151,11 +259,160 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_known_in_any_spelling() {
-        for name in ["password", "DB_PASSWORD", "x-api-key", "API_KEY", "AccessToken"] {
+        for name in [
+            "password",
+            "DB_PASSWORD",
+            "x-api-key",
+            "API_KEY",
+            "AccessToken",
+            "apikey",
+            "pwd",
+            "key",
+            "secret-key",
+            "key2",
+            "X-Amz-Signature",
+            "sig",
+            "auth",
+            "db_pass",
+            "user[password]",
+            "SessionId",
+        ] {
             assert!(super::is_secret_name(name), "{name}");
             assert_eq!(super::value("any", name, "1", None), super::MASK);
         }
-        assert!(!super::is_secret_name("keepalive") && !super::is_secret_name("max-requests"));
+        for name in ["keepalive", "max-requests", "monkey", "author", "design", "passenger"] {
+            assert!(!super::is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_secret_of_any_characters_is_masked_wherever_it_stands() {
+        let mut seed = 7_u64;
+        let mut next = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(seed >> 33).unwrap() % below
+        };
+        let letters: Vec<char> = "ab1/=,#[]'\"\\ :@?!$(){}\u{e9}".chars().collect();
+        for _ in 0..2000 {
+            let mut noise = |without: &[char]| -> String {
+                let all: Vec<char> =
+                    letters.iter().copied().filter(|it| !without.contains(it)).collect();
+                (0..next(8)).map(|_| all[next(all.len())]).collect()
+            };
+            let value = format!("{}{SECRET}{}", noise(&[]), noise(&[]));
+            let user = format!("{}{SECRET}{}", noise(&['/', '?', '#']), noise(&['/', '?', '#']));
+            let (before, after) = (noise(&[]), noise(&[]));
+            for text in [
+                format!("/{before}?token={value}"),
+                format!("/?a={before}&Secret-Key={value}&b={after}"),
+                format!("/?a=1;user[pass]={value};b={after}"),
+                format!("https://u:{user}@127.0.0.1/{after}"),
+                format!("//{user}@h"),
+            ] {
+                let array = vec!["/b".to_owned(), text.clone(), after.clone()];
+                let shown = super::strings(&crate::value::Value::print(&array));
+                assert!(!shown.contains(SECRET), "{text:?} is {shown}");
+                assert!(shown.starts_with("[\"/b\", "), "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_do_not_quote_what_may_be_secret() {
+        let pool = "[pool.a]\ncommand = ['a']\n";
+        for (text, expected) in [
+            (
+                format!("{pool}processes = '$PASS'"),
+                "`processes`: expected a whole number, found a string made from ${PASS}",
+            ),
+            (
+                format!("{pool}warm-up = '$PASS'"),
+                "`warm-up`: expected an array, found a string made from ${PASS}",
+            ),
+            (format!("{pool}warm-up = ['x$PASS']"), "made from ${PASS}"),
+            (
+                format!("{pool}health = '$PASS'"),
+                "expected a table, found a string made from ${PASS}",
+            ),
+            (
+                format!("{pool}health = {{ path = '$PASS' }}"),
+                "a string made from ${PASS} is not accepted here",
+            ),
+            (
+                format!("{pool}health = {{ path = '/', interval = 'x$PASS' }}"),
+                "a string made from ${PASS} is not a duration",
+            ),
+            (
+                format!("{pool}environment = 'hunter2'"),
+                "expected a table, found a string with a secret",
+            ),
+            (
+                format!("{pool}environment = {{ A = 4711 }}"),
+                "expected a string, found a value that is no string",
+            ),
+            ("pool = '${PASS}'".to_owned(), "expected a table, found a string made from ${PASS}"),
+            ("site = '${PASS}'".to_owned(), "found a string made from ${PASS}"),
+            (
+                "server.drain-timeout = '${PASS}'".to_owned(),
+                "a string made from ${PASS} is not a duration",
+            ),
+            ("status.allow = ['${PASS}']".to_owned(), "made from ${PASS}"),
+            (
+                "listener = [{ address = '${PASS}' }]".to_owned(),
+                "a string made from ${PASS} is not",
+            ),
+            (
+                "[[site]]\nroute = [{ path = '/', pool = '${PASS}' }]".to_owned(),
+                "a string made from ${PASS}",
+            ),
+            (
+                "[[site]]\nroute = [{ path = '/', redirect = '${PASS}' }]".to_owned(),
+                "a string made from ${PASS}",
+            ),
+            (
+                "[[site]]\nroute = [{ path = '/', redirect = 'x://u:hunter2@h' }]".to_owned(),
+                "a string with a secret",
+            ),
+            ("include = ['${PASS}']".to_owned(), "`include`: (from ${PASS}) cannot be read"),
+            (
+                "include = '${PASS}'".to_owned(),
+                "expected an array, found a string made from ${PASS}",
+            ),
+        ] {
+            check_error(&text, expected);
+        }
+    }
+
+    #[test]
+    fn the_path_of_an_included_file_is_shown_without_the_text_of_variables() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join(SECRET);
+        std::fs::create_dir(&secret).unwrap();
+        std::fs::write(secret.join("b.toml"), "include = ['c.toml']\nserver.threads = 3").unwrap();
+        std::fs::write(secret.join("c.toml"), "server.user = 'x'").unwrap();
+        let path = folder.path().join("a.toml");
+        std::fs::write(&path, "include = ['${PASS}/b*.toml']").unwrap();
+        let surroundings = Surroundings {
+            variables: [("PASS".to_owned(), SECRET.to_owned())].into(),
+            ..Surroundings::here()
+        };
+        let masked = load(&path, &surroundings).unwrap().masked();
+        assert!(masked.contains("(from ${PASS}):2"), "{masked}");
+        assert!(masked.contains("# c.toml:1"), "{masked}");
+        assert!(!masked.contains(SECRET), "{masked}");
+    }
+
+    #[track_caller]
+    fn check_error(text: &str, expected: &str) {
+        let text = text.replace("$PASS", "${PASS}");
+        let surroundings = Surroundings {
+            variables: [("PASS".to_owned(), SECRET.to_owned())].into(),
+            ..Surroundings::here()
+        };
+        let path = std::path::Path::new("/nonexistent/a.toml");
+        let errors = crate::load::parse(&text, path, &surroundings).unwrap_err().to_string();
+        assert!(errors.contains(expected), "no {expected}\nin {errors}");
+        assert!(!errors.contains(SECRET) && !errors.contains("4711"), "{errors}");
     }
 
     #[track_caller]

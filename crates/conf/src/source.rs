@@ -19,6 +19,8 @@ pub(crate) struct Place {
 pub(crate) struct SourceFile {
     /// As the operator named it.
     pub(crate) path: PathBuf,
+    /// The same without the text of variables; what is shown.
+    pub(crate) shown: PathBuf,
     /// Absolute; what relative paths in the file are relative to.
     pub(crate) directory: PathBuf,
     pub(crate) text: String,
@@ -49,12 +51,14 @@ impl fmt::Display for Position<'_> {
 
 impl Sources {
     /// Adds a file and returns its index.
-    pub(crate) fn add(&mut self, path: &Path, text: String) -> usize {
+    pub(crate) fn add(&mut self, path: &Path, shown: &Path, text: String) -> usize {
         let path = path.to_path_buf();
         let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
         let directory = absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
-        let lines = memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1).collect();
-        self.files.push(SourceFile { path, directory, text, lines });
+        let lines =
+            memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1).collect();
+        let shown = shown.to_path_buf();
+        self.files.push(SourceFile { path, shown, directory, text, lines });
         self.files.len() - 1
     }
 
@@ -65,7 +69,7 @@ impl Sources {
         let newlines = file.lines.partition_point(|start| *start <= before.len());
         let line_start = newlines.checked_sub(1).map_or(0, |last| file.lines[last]);
         Position {
-            path: &file.path,
+            path: &file.shown,
             line: newlines + 1,
             column: before[line_start..].chars().count() + 1,
         }
@@ -90,7 +94,11 @@ mod tests {
     #[test]
     fn columns_count_characters_from_one() {
         let mut sources = Sources::default();
-        let file = sources.add(Path::new("a.toml"), "a = 1\né = 'ü' # x\n".to_owned());
+        let file = sources.add(
+            Path::new("a.toml"),
+            Path::new("a.toml"),
+            "a = 1\né = 'ü' # x\n".to_owned(),
+        );
         let check = |needle: &str, expected: &str| {
             let offset = sources.files[file].text.find(needle).unwrap();
             let position = sources.position(Place { file, offset }).to_string();

@@ -130,6 +130,23 @@ impl Node {
         self.variables.iter().cloned().chain(inner).collect()
     }
 
+    /// What to call it when variables of the environment are in it: their text may be secret.
+    pub(crate) fn made_from(&self) -> Option<String> {
+        let what = match &self.data {
+            Data::Array(_) if !self.is_tables() => "an array",
+            Data::Text(_) => "a string",
+            Data::Array(_)
+            | Data::Table(_)
+            | Data::Integer(_)
+            | Data::Boolean(_)
+            | Data::Float(_)
+            | Data::Datetime => return None,
+        };
+        let variables = self.all_variables();
+        let names: Vec<String> = variables.iter().map(|name| format!("${{{name}}}")).collect();
+        (!names.is_empty()).then(|| format!("{what} made from {}", names.join(", ")))
+    }
+
     /// Whether this is `[[…]]`, or could have been written so.
     fn is_tables(&self) -> bool {
         let Data::Array(elements) = &self.data else { return false };

@@ -72,14 +72,13 @@ impl<T: Text> Value for T {
 
     fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
         let Data::Text(text) = &node.data else {
-            let message = format!("expected {}, found {}; {}", T::KIND, node.data, T::HINT);
-            decoder.problem(node.at, message);
+            decoder.expected(node, "", T::KIND, &format!("; {}", T::HINT));
             return None;
         };
         match T::parse(text) {
             Ok(value) => Some(value.relative_to(decoder.sources.directory(node.at))),
             Err(message) => {
-                decoder.problem(node.at, message);
+                decoder.refused(node, T::KIND, message);
                 None
             }
         }
@@ -119,7 +118,7 @@ impl Value for bool {
         if let Data::Boolean(value) = node.data {
             return Some(value);
         }
-        decoder.problem(node.at, format!("expected true or false, found {}", node.data));
+        decoder.expected(node, "", "true or false", "");
         None
     }
 
@@ -135,8 +134,7 @@ macro_rules! integer_value {
 
             fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
                 let Data::Integer(number) = node.data else {
-                    let message = format!("expected a whole number, found {}", node.data);
-                    decoder.problem(node.at, message);
+                    decoder.expected(node, "", "a whole number", "");
                     return None;
                 };
                 let number = number.and_then(|number| Self::try_from(number).ok());
@@ -162,8 +160,7 @@ impl<T: Value> Value for Vec<T> {
 
     fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
         let Data::Array(elements) = &node.data else {
-            let message = format!("expected an array, found {}; write it in `[` `]`", node.data);
-            decoder.problem(node.at, message);
+            decoder.expected(node, "", "an array", "; write it in `[` `]`");
             return None;
         };
         let values: Vec<Option<T>> =
@@ -183,14 +180,13 @@ impl Value for BTreeMap<String, String> {
 
     fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
         let Some(table) = node.as_table() else {
-            decoder.problem(node.at, format!("expected a table, found {}", node.data));
+            decoder.expected(node, "", "a table", "");
             return None;
         };
         let mut values = Self::new();
         for (name, entry) in &table.entries {
             let Data::Text(text) = &entry.value.data else {
-                let message = format!("`{name}`: expected a string, found {}", entry.value.data);
-                decoder.problem(entry.value.at, message);
+                decoder.expected(&entry.value, &format!("`{name}`: "), "a string", "");
                 continue;
             };
             values.insert(name.clone(), text.clone());

@@ -57,11 +57,7 @@ fn memory(shared: &Shared, live: &LiveConfig) -> Vec<Feature> {
             ..feature("spool", config.spool.max_size.0 != 0)
         },
         Feature {
-            detail: format!(
-                "at most {} in {}",
-                bytes(history),
-                config.status.history_file.display()
-            ),
+            detail: format!("at most {}", bytes(history)),
             bytes: on_disk(&config.status.history_file).filter(|_| history != 0),
             basis: "on disk: the blocks of its file, where the proxy may look at it".to_owned(),
             ..feature("history", history != 0)

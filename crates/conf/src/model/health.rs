@@ -38,7 +38,7 @@ impl Value for HealthConfig {
 
     fn decode(node: &Node, decoder: &mut Decoder<'_>) -> Option<Self> {
         let Some(table) = node.as_table() else {
-            decoder.problem(node.at, format!("expected a table, found {}", node.data));
+            decoder.expected(node, "", "a table", "");
             return None;
         };
         <Self as Table>::decode(table, decoder)

@@ -76,6 +76,7 @@ config_table! {
         /// A prefix, at segment borders: `"/api"` is for `/api` and `/api/users`, not for
         /// `/apiary`; `"/static/"` is for what begins with it. The longest prefix wins.
         /// `"=/robots.txt"` is for this path alone, and wins over prefixes.
+        /// It is in logs, metrics and the status page as it is: no place for a secret.
         pub path: RoutePath = required("/"),
         /// Which methods; `HEAD` goes with `GET`. None: all that no earlier route with this path
         /// names. A path that has routes, but none for the method, is answered with 405.

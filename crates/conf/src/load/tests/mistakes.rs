@@ -211,7 +211,7 @@ fn a_pool_can_run() {
     );
     check(
         &pool("environment.A = 1"),
-        "3:17: `environment`: `A`: expected a string, found the number 1",
+        "3:17: `environment`: `A`: expected a string, found a value that is no string",
     );
 }
 
