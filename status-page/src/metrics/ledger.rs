@@ -10,7 +10,7 @@ use crate::snapshot::{BOUNDS_MS, Histogram, Route, Snapshot};
 
 /// Routes, in the order of the configuration, that have series of their own. The position decides,
 /// so that no series ever begins to count for other routes.
-const ROUTES: usize = 500;
+const ROUTES: usize = 300;
 
 /// The rest of them, together.
 const OTHERS: &str = "(others)";
