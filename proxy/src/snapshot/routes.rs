@@ -23,11 +23,19 @@ pub(super) fn take(ledger: &Ledger, live: &LiveConfig) -> Vec<status::Route> {
     let by_pool = by_pool(&routes, &totals);
     let own = ledger.told(used(&routes, &totals));
     let (are_few, is_full) = (routes.len() <= TOLD, own.len() == TOLD);
+    // As long as there is room, the first of those that have cost nothing are told of, too.
+    let mut room = TOLD.saturating_sub(own.len());
+    let mut is_told = |number: u32| {
+        let is_own = are_few || own.contains(&number);
+        let has_room = !is_own && 0 < room;
+        room -= usize::from(has_room);
+        is_own || has_room
+    };
     let (mut told, mut others) = (Vec::new(), None);
     for charged in routes {
         let number = charged.books.number;
         // Those without a number of their own are a sum already.
-        if number != 0 && (are_few || own.contains(&number)) {
+        if number != 0 && is_told(number) {
             told.push(route(charged, &totals, &by_pool));
             continue;
         }
