@@ -1,6 +1,7 @@
 //! A terminal with a program in it: what it shows, what is typed, and how it is left.
 
 use std::io::{Read as _, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
@@ -12,11 +13,18 @@ use crate::{DEADLINE, POLL, Stack};
 
 type Screen = Arc<Mutex<vt100::Parser>>;
 
+/// Our side of a terminal.
+struct Line {
+    keys: Box<dyn Write + Send>,
+    master: Box<dyn MasterPty + Send>,
+}
+
 /// A program of a stack in a terminal of its own.
 pub struct Terminal {
     screen: Screen,
-    keys: Box<dyn Write + Send>,
-    master: Box<dyn MasterPty + Send>,
+    /// Until it is hung up.
+    line: Option<Line>,
+    is_hung_up: Arc<AtomicBool>,
     child: Box<dyn Child + Send + Sync>,
     /// How the terminal was before the program ran, as its driver tells it.
     before: String,
@@ -45,9 +53,12 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, cols, 0)));
         let output = pair.master.try_clone_reader().expect("a reader");
         let read = Arc::clone(&screen);
-        std::thread::spawn(move || follow(output, &read));
+        let is_hung_up = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&is_hung_up);
+        std::thread::spawn(move || follow(output, &read, &is_over));
         let keys = pair.master.take_writer().expect("a writer");
-        Self { screen, keys, master: pair.master, child, before }
+        let line = Some(Line { keys, master: pair.master });
+        Self { screen, line, is_hung_up, child, before }
     }
 
     /// What is on the screen.
@@ -57,15 +68,26 @@ impl Terminal {
 
     /// Types.
     pub fn send(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).expect("typed");
-        self.keys.flush().expect("typed");
+        let line = self.line.as_mut().expect("not hung up");
+        line.keys.write_all(keys.as_bytes()).expect("typed");
+        line.keys.flush().expect("typed");
+    }
+
+    /// Takes the terminal away. It is gone when the program has written once more.
+    pub fn hang_up(&mut self) {
+        self.is_hung_up.store(true, Ordering::Relaxed);
+        self.line = None;
     }
 
     /// Makes the terminal larger or smaller.
     pub fn resize(&self, (rows, cols): (u16, u16)) {
         self.screen.lock().expect("not poisoned").screen_mut().set_size(rows, cols);
         let size = PtySize { rows, cols, pixel_width: 0, pixel_height: 0 };
-        self.master.resize(size).expect("resized");
+        self.master().resize(size).expect("resized");
+    }
+
+    fn master(&self) -> &dyn MasterPty {
+        &*self.line.as_ref().expect("not hung up").master
     }
 
     /// The process of the program.
@@ -111,7 +133,7 @@ impl Terminal {
                 let screen = self.screen.lock().expect("not poisoned");
                 (screen.screen().alternate_screen(), screen.screen().hide_cursor())
             };
-            let now = driver(&*self.master);
+            let now = driver(self.master());
             if !is_other && !is_hidden && now == self.before {
                 return;
             }
@@ -133,10 +155,13 @@ fn driver(master: &dyn MasterPty) -> String {
     format!("{:?}", master.get_termios())
 }
 
-fn follow(mut output: Box<dyn std::io::Read + Send>, screen: &Screen) {
+fn follow(mut output: Box<dyn std::io::Read + Send>, screen: &Screen, is_over: &AtomicBool) {
     let mut buffer = [0; 4096];
     // The terminal ends with an error when the last program has closed it.
     while let Ok(count @ 1..) = output.read(&mut buffer) {
         screen.lock().expect("not poisoned").process(&buffer[..count]);
+        if is_over.load(Ordering::Relaxed) {
+            return;
+        }
     }
 }

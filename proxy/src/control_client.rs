@@ -118,8 +118,10 @@ pub(crate) fn status(socket: &Path, form: Form, at: Option<UnixTime>) -> Result<
         Form::Json | Form::Text => "json",
     };
     let document = run(document(socket, &query(word, at)))?;
-    if form != Form::Text {
-        return Ok(document);
+    match form {
+        Form::Json => return Ok(escaped(&document)),
+        Form::Auto => return Ok(document),
+        Form::Text => {}
     }
     let snapshot: Snapshot = serde_json::from_str(&document)
         .map_err(|error| AskError::Broken(format!("not a snapshot: {error}")))?;
@@ -130,6 +132,26 @@ pub(crate) fn status(socket: &Path, form: Form, at: Option<UnixTime>) -> Result<
         TextStyle::Plain
     };
     Ok(ostler_status::text_in(&snapshot, style))
+}
+
+/// The same JSON document with nothing in it that steers a terminal: characters that JSON may hold as
+/// they are, but a terminal obeys, are escaped. Outside of strings there are none.
+fn escaped(document: &str) -> String {
+    let mut escaped = String::with_capacity(document.len());
+    for character in document.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
+                let code = format!("\\u{:04x}", u32::from(character));
+                escaped.push_str(&code);
+            }
+            _ => escaped.push(character),
+        }
+    }
+    escaped
 }
 
 /// The target of a request for the status page in this form, of now or of a moment of the past.
@@ -241,5 +263,18 @@ mod tests {
         let error = reload(Path::new("/nonexistent/control.sock"), false).unwrap_err();
         let text = "no supervisor answers on /nonexistent/control.sock; is ostler running?";
         assert_eq!((error.to_string().as_str(), error.exit_status()), (text, ExitStatus::System));
+    }
+
+    #[test]
+    fn a_printed_document_steers_no_terminal_and_stays_the_same() {
+        let text = "a\u{9b}2J\u{7f}\u{85}\u{202e}\u{2066}\u{200f}\u{61c}\u{e9}\u{1f600}";
+        let document = serde_json::json!({ "target": text }).to_string();
+        let printed = escaped(&document);
+        assert!(
+            printed.contains("a\\u009b2J\\u007f\\u0085\\u202e\\u2066\\u200f\\u061c\u{e9}"),
+            "{printed}"
+        );
+        let read: Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(read["target"], text);
     }
 }

@@ -12,12 +12,14 @@ mod state;
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use ostler_status::UnixTime;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use tokio::sync::watch;
 
 use crate::cli::ExitStatus;
@@ -28,7 +30,7 @@ use state::State;
 
 /// How long the terminal is waited for before the server is listened to again: shorter than an eye
 /// notices, long enough to cost nothing.
-const GLANCE: Duration = Duration::from_millis(40);
+const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
 
 /// What was typed behind `ostler top`.
 #[derive(Debug)]
@@ -92,7 +94,10 @@ fn show(
             terminal.draw(|frame| draw::screen(frame, &state, &shown))?;
         }
         is_stale = false;
-        if event::poll(GLANCE)? {
+        if is_hung_up()? {
+            return Ok(());
+        }
+        while event::poll(Duration::ZERO)? {
             is_stale = true;
             if let Event::Key(key) = event::read()?
                 && key.kind == KeyEventKind::Press
@@ -102,19 +107,34 @@ fn show(
                 wanted.send_if_modified(|before| std::mem::replace(before, next) != next);
             }
         }
-        while let Ok(news) = fed.try_recv() {
-            match news {
-                Fed::End => return Ok(()),
+        loop {
+            match fed.try_recv() {
                 // What was asked for before the last key is not what is wanted any more.
-                Fed::News(asked_for, _) if asked_for.at != state.at => {}
-                Fed::News(_, news) => {
+                Ok((asked_for, _)) if asked_for.at != state.at => {}
+                Ok((_, news)) => {
                     shown = shown.note(news, now());
                     is_stale = true;
                 }
+                Err(TryRecvError::Empty) => break,
+                // A signal has ended the feed.
+                Err(TryRecvError::Disconnected) => return Ok(()),
             }
         }
     }
     Ok(())
+}
+
+/// Waits a glance for a key; whether the terminal is gone. Asking it for events would never return
+/// then.
+fn is_hung_up() -> io::Result<bool> {
+    let stdin = io::stdin();
+    let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
+    match rustix::event::poll(&mut polled, Some(&GLANCE)) {
+        // A signal, such as that of another size.
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL))
 }
 
 fn asked(state: &State) -> Wanted {

@@ -59,6 +59,39 @@ async fn the_terminal_is_given_back_however_it_ends() {
 }
 
 #[tokio::test]
+async fn it_does_not_outlive_its_terminal() {
+    let stack = Stack::start("").await;
+    let mut top = Terminal::run(&stack, &["top", "--interval", "100ms"], SMALL);
+    top.until(|screen| screen.contains("LIVE")).await;
+    top.hang_up();
+    top.ended().await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_while_the_server_does_not_answer() {
+    let stack = Stack::start("").await;
+    let mut top = Terminal::run(&stack, &["top", "--interval", "100ms"], SMALL);
+    top.until(|screen| screen.contains("LIVE")).await;
+    stack.signal(Signal::STOP);
+    let stopped = process::signal(top.pid(), Signal::TERM);
+    let code = top.ended().await;
+    stack.signal(Signal::CONT);
+    assert!(stopped && code == 0, "{code}");
+    top.expect_restored().await;
+}
+
+#[tokio::test]
+async fn a_moment_that_is_named_is_asked_for_at_once() {
+    let stack = Stack::start("").await;
+    // One that no history reaches: the answer is why.
+    let mut top = Terminal::run(&stack, &["top", "--at", "2001-09-09T01:46:40Z"], SMALL);
+    top.until(|screen| screen.contains("Trying again; q ends.")).await;
+    top.send("q");
+    assert_eq!(top.ended().await, 0);
+    top.expect_restored().await;
+}
+
+#[tokio::test]
 async fn a_server_that_goes_away_is_told_and_asked_again() {
     let mut stack = Stack::start("").await;
     let mut top = Terminal::run(&stack, &["top", "--interval", "100ms"], SMALL);

@@ -1,19 +1,22 @@
 //! Asks the server for snapshots, on a thread of its own, and hears the signals that end a program.
 
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use ostler_status::{Snapshot, UnixTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::shown::News;
 use crate::control_client;
 
 /// Snapshots that may wait for the screen; then asking waits.
 const QUEUE: usize = 2;
+
+/// How long the screen has for its end after a signal.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What the feed is to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +26,11 @@ pub(crate) struct Wanted {
     pub(crate) is_paused: bool,
 }
 
-/// What the feed has to say.
-#[derive(Debug)]
-pub(crate) enum Fed {
-    /// What the server said to this.
-    News(Wanted, News),
-    /// The program is to end.
-    End,
-}
+/// What the server said to this.
+pub(crate) type Fed = (Wanted, News);
 
-/// Starts the thread. It ends when `wanted` is gone.
+/// Starts the thread. It ends when `wanted` is gone, and at a signal: then the screen hears that the
+/// channel is closed, and where it does not, the thread itself ends the program.
 pub(crate) fn start(
     socket: PathBuf,
     interval: Duration,
@@ -40,47 +38,95 @@ pub(crate) fn start(
 ) -> std::io::Result<Receiver<Fed>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (fed, receiver) = sync_channel(QUEUE);
-    std::thread::Builder::new()
-        .name("feed".to_owned())
-        .spawn(move || runtime.block_on(follow(&socket, interval, wanted, &fed)))?;
+    std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
+        let end = runtime.block_on(follow(&socket, interval, wanted, fed));
+        if end == End::Signal {
+            runtime.block_on(end_program());
+        }
+    })?;
     Ok(receiver)
 }
 
+/// Why the feed ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Nobody listens any more.
+    Unheard,
+    /// The program is to end.
+    Signal,
+}
+
 async fn follow(
-    socket: &std::path::Path,
+    socket: &Path,
     interval: Duration,
     mut wanted: watch::Receiver<Wanted>,
-    fed: &SyncSender<Fed>,
-) {
-    let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
-    let [mut term, mut hangup, mut interrupt] = kinds.map(|kind| signal(kind).ok());
-    let mut ticks = tokio::time::interval(interval);
+    fed: SyncSender<Fed>,
+) -> End {
+    let mut signals = Signals::new();
+    let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // What is wanted first is asked at once.
+    wanted.mark_changed();
+    let mut is_answered = false;
     loop {
         let is_due = tokio::select! {
-            _ = ticks.tick() => true,
+            biased;
+            () = signals.heard() => return End::Signal,
             changed = wanted.changed() => {
                 if changed.is_err() {
-                    return;
+                    return End::Unheard;
                 }
                 false
             }
-            () = heard(&mut term) => break,
-            () = heard(&mut hangup) => break,
-            () = heard(&mut interrupt) => break,
+            _ = ticks.tick() => true,
         };
         let asked = *wanted.borrow_and_update();
-        // The past does not change, and a pause is one.
-        if asked.is_paused || (is_due && asked.at.is_some()) {
+        // The past does not change once it is known, and a pause is one.
+        if asked.is_paused || (is_due && is_answered && asked.at.is_some()) {
             continue;
         }
-        let news = ask(socket, asked.at).await;
-        if fed.send(Fed::News(asked, news)).is_err() {
-            return;
+        let news = tokio::select! {
+            biased;
+            () = signals.heard() => return End::Signal,
+            news = ask(socket, asked.at) => news,
+        };
+        is_answered = matches!(news, News::Snapshot(_));
+        match fed.try_send((asked, news)) {
+            Ok(()) => {}
+            // The screen stands still; it is asked again.
+            Err(TrySendError::Full(_)) => is_answered = false,
+            Err(TrySendError::Disconnected(_)) => return End::Unheard,
         }
     }
-    // Nobody listens only when the program ends anyway.
-    drop(fed.send(Fed::End));
+}
+
+/// Ends the program where the screen does not: it may wait for a terminal that is gone or stopped.
+#[expect(clippy::exit, reason = "the main thread may never return")]
+async fn end_program() {
+    tokio::time::sleep(GRACE).await;
+    // Giving the terminal back may wait for it, too.
+    let restored = tokio::task::spawn_blocking(ratatui::restore);
+    drop(tokio::time::timeout(GRACE, restored).await);
+    std::process::exit(0);
+}
+
+/// The signals that end a program.
+struct Signals([Option<Signal>; 3]);
+
+impl Signals {
+    fn new() -> Self {
+        let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
+        Self(kinds.map(|kind| signal(kind).ok()))
+    }
+
+    async fn heard(&mut self) {
+        let [term, hangup, interrupt] = &mut self.0;
+        tokio::select! {
+            () = heard(term) => {}
+            () = heard(hangup) => {}
+            () = heard(interrupt) => {}
+        }
+    }
 }
 
 async fn heard(signal: &mut Option<Signal>) {
@@ -90,7 +136,7 @@ async fn heard(signal: &mut Option<Signal>) {
     }
 }
 
-async fn ask(socket: &std::path::Path, at: Option<UnixTime>) -> News {
+async fn ask(socket: &Path, at: Option<UnixTime>) -> News {
     let document = match control_client::document(socket, &control_client::query("json", at)).await
     {
         Ok(document) => document,
