@@ -12,7 +12,7 @@ use super::markup::Markup;
 
 /// Writes the workers of a pool.
 pub(super) fn write(page: &mut Markup, name: &str, pool: &Pool) {
-    page.raw("<div class=\"workers\">");
+    page.put("<div class=\"workers\" id=\"workers-", name, "\">");
     for slot in 0..pool.processes {
         for worker in pool.workers.iter().filter(|worker| worker.slot == slot) {
             write_worker(page, name, pool, worker);
@@ -38,7 +38,9 @@ pub(super) const KEY: &str = "<p class=\"key\"><span><i class=\"cell\">_</i>idle
     <span><i class=\"cell none\">.</i>no process</span></p>\n";
 
 fn write_worker(page: &mut Markup, name: &str, pool: &Pool, worker: &Worker) {
-    page.put("<div class=\"worker\"><p><b>Worker ", worker.slot, "-").text(worker.generation);
+    let place = format_args!("{}-{}", worker.slot, worker.generation);
+    page.put("<div class=\"worker\" id=\"worker-", name, "-").text(place);
+    page.put("\"><p><b>Worker ", place, "");
     page.raw(match worker.state {
         WorkerState::Ready => "</b><span>",
         WorkerState::Starting

@@ -20,10 +20,10 @@ pub(super) fn write(page: &mut Markup, view: &View<'_>, verdicts: &[Verdict]) {
         write_title(page, name, pool);
         write_gauges(page, view, name, pool);
         if let Some(trend) = view.trends.and_then(|trends| trends.pools.get(name)) {
-            write_trend(page, pool, trend);
+            write_trend(page, name, pool, trend);
         }
         cells::write(page, name, pool);
-        write_facts(page, pool);
+        write_facts(page, name, pool);
         write_blame(page, view, pool);
         exits::write(page, view, name, pool);
         page.raw("</section>\n");
@@ -58,7 +58,7 @@ fn write_title(page: &mut Markup, name: &str, pool: &Pool) {
 
 fn write_gauges(page: &mut Markup, view: &View<'_>, name: &str, pool: &Pool) {
     let full = pool.full_since.is_some() || (pool.capacity != 0 && pool.capacity <= pool.busy);
-    page.raw("<div class=\"gauges\">");
+    page.put("<div class=\"gauges\" id=\"gauges-", name, "\">");
     write_gauge(page, "Busy", (pool.busy, pool.capacity), full);
     let first = |kind, since: Option<UnixTime>| {
         since.and_then(|since| first_time(view.snapshot, name, kind, Some(since)))
@@ -93,13 +93,14 @@ fn write_gauge(page: &mut Markup, name: &'static str, (number, limit): (u64, u64
     page.put("\" value=\"", number.min(limit), "\"></progress>");
 }
 
-fn write_trend(page: &mut Markup, pool: &Pool, trend: &PoolTrend) {
+fn write_trend(page: &mut Markup, name: &str, pool: &Pool, trend: &PoolTrend) {
     let whole = |value: f64| format!("{value:.0}");
     let rate = |rate: f64| format!("{rate:.1}/s");
     #[expect(clippy::cast_precision_loss, reason = "no pool has 2^52 rows, and it is drawn")]
     let capacity = Some(pool.capacity as f64);
     let line = |name, points, limit, show| Line { name, points, limit, show };
-    page.raw("<div class=\"figures\">");
+    // Parts that come and go have names, so that the script leaves the others in place.
+    page.put("<div class=\"figures\" id=\"figures-", name, "\">");
     write_figure(page, &line("Busy", &trend.busy, capacity, &whole));
     write_figure(page, &line("Waiting", &trend.queued, None, &whole));
     write_figure(page, &line("Wait, 99 %", &trend.queue_wait_p99_ms, None, &milliseconds));
@@ -108,13 +109,13 @@ fn write_trend(page: &mut Markup, pool: &Pool, trend: &PoolTrend) {
     page.raw("</div>\n");
 }
 
-fn write_facts(page: &mut Markup, pool: &Pool) {
+fn write_facts(page: &mut Markup, name: &str, pool: &Pool) {
     let (wait, run) = (pool.queue_wait_ms, pool.run_ms);
     let spread = |p50, p99, max| {
         let [p50, p99, max] = [p50, p99, max].map(milliseconds);
         format!("median {p50}, 99 % {p99}, longest {max}")
     };
-    page.raw("<dl class=\"facts\">");
+    page.put("<dl class=\"facts\" id=\"facts-", name, "\">");
     let window = pool.window_s;
     let times = spread(wait.p50, wait.p99, wait.max);
     fact(page, &format!("Wait in the queue, last {window} s"), &times);

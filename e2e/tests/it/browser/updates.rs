@@ -21,6 +21,12 @@ async fn numbers_change_in_place_and_the_reader_is_left_alone() {
         held.push(ask(&stack, "/sleep/3600000?held").await);
     }
     stack.until_pool("probe", |pool| pool["busy"] == 12).await;
+    // From here on nothing comes in above the cells: the lines of the last hour are there.
+    let is_recorded = |status: &serde_json::Value| {
+        let history = &status["server"]["history"];
+        history.is_object() && history["from"] != history["until"]
+    };
+    stack.until(is_recorded).await;
     let page = Page::open(stack.status_address(), "?refresh=1", DESKTOP).await;
     page.run(
         "window.mark = 'same document';
