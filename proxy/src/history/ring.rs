@@ -129,9 +129,13 @@ impl Ring {
         if head == self.head() {
             return Ok(false);
         }
-        // Frames of before would be taken for later ones.
-        self.file.set_len(0)?;
-        self.file.set_len(self.size)?;
+        // Frames of before would be taken for later ones. The size stays, where that is possible:
+        // the next proxy process may look at it at this moment.
+        let all = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if rustix::fs::fallocate(&self.file, all, 0, self.size).is_err() {
+            self.file.set_len(0)?;
+            self.file.set_len(self.size)?;
+        }
         // Before it has its place on the disk: without a head nobody could read what follows.
         self.file.write_all_at(&self.head(), 0)?;
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, self.size) {

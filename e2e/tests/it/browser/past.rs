@@ -40,7 +40,7 @@ async fn links_and_a_form_lead_to_a_moment_without_scripts() {
     page.find(".past button").await.click().await.unwrap();
     let source = page.client.source().await.unwrap();
     assert!(source.contains("You see the past: 2026-01-01 02:25:45"), "the form leads there too");
-    assert!(server.heads().last().is_some_and(|head| head.contains("at=2026-01-01T02%3A25%3A45")));
+    assert!(server.heads().iter().any(|head| head.contains("at=2026-01-01T02%3A25%3A45")));
     page.client.find(Locator::LinkText("Back to now")).await.unwrap().click().await.unwrap();
     assert!(!page.client.source().await.unwrap().contains("You see the past"));
     page.close().await;
