@@ -18,6 +18,7 @@
 mod body;
 mod connection;
 mod context;
+mod control;
 mod environment;
 mod failure;
 mod listen;
