@@ -182,11 +182,11 @@ impl Process {
             ToProxy::Hello { .. } => return Err(ProcessError::NoHello),
             ToProxy::AccessLog => self.set_access_log(only(descriptors)?),
             ToProxy::History => self.history = Some(only(descriptors)?),
-            ToProxy::Pool { name } => self.add_pool(name, only(descriptors)?)?,
+            ToProxy::Pool { name } => self.add_pool(name, &only(descriptors)?)?,
             ToProxy::PostMortems { pool } => self.note_post_mortems(&pool, only(descriptors)?),
             ToProxy::Routes => self.known.ledger.learn(descriptors)?,
             ToProxy::OriginServer { origin, url } => {
-                self.add_origin_server((origin, url), only(descriptors)?)?;
+                self.add_origin_server((origin, url), &only(descriptors)?)?;
             }
             ToProxy::Listener { name, address, configured, role } => {
                 self.sockets.add(name, (address, configured), role, descriptors);
@@ -234,7 +234,7 @@ impl Process {
         Ok(())
     }
 
-    fn add_pool(&mut self, name: String, counters: OwnedFd) -> Result<(), ProcessError> {
+    fn add_pool(&mut self, name: String, counters: &OwnedFd) -> Result<(), ProcessError> {
         let counters = CounterPage::map(counters.as_fd())?;
         let (unfit, proxies) = (Arc::clone(&self.unfit), Arc::clone(&self.proxies));
         let pool = Pool::new((name.clone(), counters), proxies, unfit);
@@ -252,7 +252,7 @@ impl Process {
     fn add_origin_server(
         &mut self,
         server: (String, String),
-        counters: OwnedFd,
+        counters: &OwnedFd,
     ) -> Result<(), ProcessError> {
         let counters = CounterPage::map(counters.as_fd())?;
         self.known.servers.insert(server, Arc::new(counters));
