@@ -95,11 +95,7 @@ fn open_at(path: &Path, size: u64, pause: impl FnMut(Duration)) -> Result<File, 
 
 /// Locks the file for as long as somebody has it open, the proxy process too.
 /// `pause` lets so much time pass before the next look.
-fn lock(
-    file: &File,
-    wait: Duration,
-    mut pause: impl FnMut(Duration),
-) -> Result<(), HistoryError> {
+fn lock(file: &File, wait: Duration, mut pause: impl FnMut(Duration)) -> Result<(), HistoryError> {
     let mut waited = Duration::ZERO;
     loop {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
