@@ -21,6 +21,7 @@ pub mod promise;
 pub mod server;
 pub mod stack;
 pub mod terminal;
+pub mod wait;
 
 use std::time::Duration;
 
