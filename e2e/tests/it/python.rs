@@ -4,4 +4,5 @@
 mod answers;
 mod applications;
 mod environ;
+mod life;
 mod validator;
