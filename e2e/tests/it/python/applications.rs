@@ -1,5 +1,6 @@
 //! Applications and clients that are not ours, unmodified, and how many of their checks hold.
 
+mod admin;
 mod dav;
 mod flask;
 mod repository;
