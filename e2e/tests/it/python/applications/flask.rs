@@ -1,6 +1,7 @@
 //! A site made with Flask.
 
 use ostler_e2e::python;
+use ostler_e2e::stack::field;
 use serde_json::json;
 
 #[tokio::test]
@@ -36,9 +37,11 @@ async fn a_flask_site_works() {
 
     let broken = client.get("/broken").await;
     assert_eq!(broken.status, 500);
-    let id = broken.field("x-request-id").unwrap().to_owned();
+    let access = stack.until_logged_access("GET /broken ").await;
+    let id = field(&access, "id");
     // Flask logs it itself, to `wsgi.errors`.
-    stack.logged(|line| line.contains("RuntimeError: broken as asked") && line.contains(&id)).await;
+    let told = stack.logged(|line| line.contains("RuntimeError: broken as asked")).await;
+    assert_eq!(field(&told, "request"), id, "{told}");
     assert_eq!(client.get("/hello/again").await.text(), "Hello, again!");
 }
 
