@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::event::{Event, SetId};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::figures;
 use crate::identity::Identity;
 use crate::last_words;
@@ -31,6 +31,7 @@ use crate::ring::{Ring, WorkerSide};
 use crate::runtime_dir;
 use crate::spawn::{self, Child, Equipment, Inherited};
 use crate::stub::{LISTEN_FD, Plan};
+use crate::worker_control::WorkerControl;
 
 /// How long the last words of a worker are waited for. They are in the pipe already when it ends;
 /// only a process that left its group can hold the pipe open.
@@ -49,6 +50,8 @@ pub(crate) enum StartWorkerError {
     Library(#[from] LibraryError),
     #[error("cannot create its ring link: {0}")]
     Ring(#[from] io::Error),
+    #[error("cannot create its control socket: {0}")]
+    Control(#[source] io::Error),
     #[error("cannot listen on {path}: {source}")]
     Socket { path: PathBuf, source: io::Error },
     #[error("cannot start a process: {0}")]
@@ -69,6 +72,8 @@ pub(crate) struct WorkerProcess {
     output: Tail,
     /// What every proxy gets of it.
     pub(crate) ring: Ring,
+    /// Where it is told to drain, if it is told.
+    control: Option<WorkerControl>,
     notify: PathBuf,
     readiness: AbortHandle,
     end: oneshot::Sender<End>,
@@ -109,12 +114,18 @@ impl WorkerProcess {
                 .map_err(|source| StartWorkerError::Socket { path: socket.clone(), source })?;
         let ready = notify::bind(&notify, model.identity)
             .map_err(|source| StartWorkerError::Socket { path: notify.clone(), source })?;
-        let plan = plan(&id, model, &ours)?;
+        let control = WorkerControl::create(config).map_err(StartWorkerError::Control)?;
+        let (control, their_control) = control.unzip();
+        let links = Links { ring: &ours, has_control: control.is_some() };
+        let plan = plan(&id, model, &links)?;
         let equipment = Equipment {
             input: None,
             inherited: Inherited::All,
-            environment: environment(&id, model, &notify, &ours),
-            descriptors: iter::once(listening).chain(ours.descriptors).collect(),
+            environment: environment(&id, model, &notify, &links),
+            descriptors: iter::once(listening)
+                .chain(ours.descriptors)
+                .chain(their_control)
+                .collect(),
         };
         let child = spawn::spawn(&plan, equipment).map_err(StartWorkerError::Spawn)?;
         let pid = child.pid;
@@ -126,7 +137,15 @@ impl WorkerProcess {
             Witness { id: id.clone(), pid, set: model.set, events, output: output.clone() };
         machinery.tasks.spawn(witness.watch(child, ended));
         let fault = None;
-        Ok(Self { id, pid, socket, segment, fault, output, ring, notify, readiness, end })
+        Ok(Self { id, pid, socket, segment, fault, output, ring, control, notify, readiness, end })
+    }
+
+    /// Asks it to end once it has done what it took.
+    pub(crate) fn terminate(&self) {
+        if let Some(control) = &self.control {
+            control.drain();
+        }
+        exit::terminate(self.pid);
     }
 
     /// Writes down what it is doing.
@@ -244,7 +263,26 @@ impl Witness {
     }
 }
 
-fn plan(id: &WorkerId, model: &Model<'_>, ring: &WorkerSide) -> Result<Plan, LibraryError> {
+/// What ties a worker to the proxy and the supervisor.
+struct Links<'a> {
+    ring: &'a WorkerSide,
+    has_control: bool,
+}
+
+impl Links<'_> {
+    /// How many descriptors that is.
+    fn count(&self) -> usize {
+        self.ring.descriptors.len() + usize::from(self.has_control)
+    }
+
+    /// The number of the control socket: the last descriptor.
+    fn control(&self) -> Option<i32> {
+        let before = i32::try_from(self.ring.descriptors.len()).ok()?;
+        self.has_control.then_some(LISTEN_FD + 1 + before)
+    }
+}
+
+fn plan(id: &WorkerId, model: &Model<'_>, links: &Links<'_>) -> Result<Plan, LibraryError> {
     Ok(Plan {
         parent: rustix::process::getpid().as_raw_pid(),
         identity: model.identity.cloned(),
@@ -252,7 +290,7 @@ fn plan(id: &WorkerId, model: &Model<'_>, ring: &WorkerSide) -> Result<Plan, Lib
         umask: model.config.umask.map(|umask| umask.0),
         directory: model.config.directory.clone(),
         listens: true,
-        link_descriptors: u32::try_from(ring.descriptors.len()).unwrap_or(0),
+        further_descriptors: u32::try_from(links.count()).unwrap_or(0),
         command: command(id, model.config)?,
     })
 }
@@ -275,7 +313,7 @@ fn environment(
     id: &WorkerId,
     model: &Model<'_>,
     notify: &std::path::Path,
-    ring: &WorkerSide,
+    links: &Links<'_>,
 ) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     if let Some(identity) = model.identity {
@@ -291,8 +329,10 @@ fn environment(
         ("OSTLER_CONCURRENCY", model.config.concurrency.to_string()),
     ];
     variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
-    let link = ring.variable(LISTEN_FD + 1).map(|link| ("OSTLER_LINK".to_owned(), link));
-    variables.extend(link);
+    let link = links.ring.variable(LISTEN_FD + 1);
+    variables.extend(link.map(|link| ("OSTLER_LINK".to_owned(), link)));
+    let control = links.control();
+    variables.extend(control.map(|number| ("OSTLER_CONTROL".to_owned(), number.to_string())));
     variables
 }
 
@@ -319,11 +359,13 @@ mod tests {
         let config = pool("command = ['a']\nthreads = 3\nenvironment = { A = 'b' }");
         let model = Model { set: SetId(1), config: &config, identity: None };
         let (_, ring) = Ring::create(&id(), &config, 1).unwrap();
-        let variables = environment(&id(), &model, Path::new("/run/notify"), &ring);
+        let links = Links { ring: &ring, has_control: true };
+        let variables = environment(&id(), &model, Path::new("/run/notify"), &links);
         let expected = [
             ("A", "b"),
             ("NOTIFY_SOCKET", "/run/notify"),
             ("OSTLER_CONCURRENCY", "3"),
+            ("OSTLER_CONTROL", "8"),
             ("OSTLER_GENERATION", "5"),
             ("OSTLER_LINK", "4,5,6,7"),
             ("OSTLER_POOL", "web"),

@@ -107,7 +107,7 @@ fn plan(pool: &PoolConfig, application: &WsgiApplication) -> Result<Plan, String
         umask: pool.umask.map(|umask| umask.0),
         directory: pool.directory.clone(),
         listens: false,
-        link_descriptors: 0,
+        further_descriptors: 0,
         command: words(pool, &library, options, application),
     })
 }
