@@ -141,7 +141,7 @@ def load(wsgi):
     name, found, attribute = wsgi.rpartition(":")
     if not found or "/" in attribute:
         name, attribute = wsgi, "application"
-    if "/" in name or name.endswith((".wsgi", ".py")):
+    if "/" in name or name.endswith(".py"):
         module = run_script(name, "ostler_wsgi")
     else:
         module = importlib.import_module(name)
@@ -171,10 +171,20 @@ def run_script(path, name):
 def fail(error):
     """Ends a worker whose application was not imported, and says why."""
     if not isinstance(error, SystemExit) or error.code:
-        sys.stderr.write(describe(error))
+        trace = own_part(error.__traceback__)
+        sys.stderr.write("".join(traceback.format_exception(type(error), error, trace)))
     else:
         sys.stderr.write("the application ended the process while it was imported\n")
     leave(1)
+
+
+def own_part(trace):
+    """A traceback without what led to the application's first line: this file, and `import`."""
+    others = (__file__, importlib.__file__, "<frozen importlib._bootstrap>")
+    others += ("<frozen importlib._bootstrap_external>",)
+    while trace is not None and trace.tb_frame.f_code.co_filename in others:
+        trace = trace.tb_next
+    return trace
 
 
 def serve(native, worker, application, arguments):

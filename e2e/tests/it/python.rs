@@ -4,5 +4,6 @@
 mod answers;
 mod applications;
 mod environ;
+mod imports;
 mod life;
 mod validator;
