@@ -37,6 +37,7 @@ use crate::places::Places;
 use crate::pool::{Outlook, Pool, UnfitWorkers};
 use crate::proxies::Proxies;
 use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
+use crate::stacks::StackQuestions;
 use crate::tasks::Tasks;
 
 /// How long a configuration waits for names to be looked up; those that take longer come later.
@@ -93,7 +94,7 @@ async fn serve() -> Result<(), ProcessError> {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut tick = tokio::time::interval(ledger::TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let unfit = Arc::clone(&process.unfit);
+    let (unfit, stacks) = (Arc::clone(&process.unfit), Arc::clone(&process.stacks));
     loop {
         tokio::select! {
             message = process.channel.recv::<ToProxy>() => {
@@ -105,9 +106,9 @@ async fn serve() -> Result<(), ProcessError> {
             _ = resolve.tick() => process.resolve_origins(),
             _ = sweep.tick() => process.sweep(),
             _ = tick.tick() => process.tick_ledger(),
+            pool = stacks.next() => process.tell(FromProxy::Stacks { pool }).await?,
             (id, reason) = unfit.next() => {
-                let message = FromProxy::WorkerUnfit { id, reason };
-                process.channel.send(&message, &[]).await.map_err(ProcessError::Channel)?;
+                process.tell(FromProxy::WorkerUnfit { id, reason }).await?;
             }
         }
     }
@@ -127,6 +128,7 @@ struct Process {
     proxies: Arc<Proxies>,
     sockets: ListenerSockets,
     unfit: Arc<UnfitWorkers>,
+    stacks: Arc<StackQuestions>,
     is_draining: bool,
 }
 
@@ -169,6 +171,7 @@ impl Process {
             proxies: Arc::new(Proxies::new(incarnation)),
             sockets: ListenerSockets::default(),
             unfit: Arc::default(),
+            stacks: Arc::default(),
             is_draining: false,
         })
     }
@@ -193,6 +196,7 @@ impl Process {
                     pool.post_mortems.store(Arc::new(post_mortems::read(only(descriptors)?)));
                 }
             }
+            ToProxy::Stacks { pool } => self.stacks.answered(&pool, only(descriptors)?),
             ToProxy::Routes => self.known.ledger.learn(descriptors)?,
             ToProxy::OriginServer { origin, url } => {
                 let counters = CounterPage::map(only(descriptors)?.as_fd())?;
@@ -239,9 +243,7 @@ impl Process {
                     pool.set_outlook(Outlook::new(pending, retry_in_ms));
                 }
             }
-            ToProxy::Sync => {
-                self.channel.send(&FromProxy::Synced, &[]).await.map_err(ProcessError::Channel)?;
-            }
+            ToProxy::Sync => self.tell(FromProxy::Synced).await?,
             ToProxy::LameDuck => self.set_phase(Phase::LameDuck),
             ToProxy::Drain => self.drain(),
         }
@@ -278,7 +280,7 @@ impl Process {
                 FromProxy::ConfigRefused { version, message }
             }
         };
-        self.channel.send(&answer, &[]).await.map_err(ProcessError::Channel)
+        self.tell(answer).await
     }
 
     async fn apply(
@@ -353,6 +355,7 @@ impl Process {
             supervisor: self.supervisor,
             config_error: ArcSwap::default(),
             history: History::new(self.history.take()),
+            stacks: Arc::clone(&self.stacks),
             is_replaced: AtomicBool::new(false),
         });
         let start = |number: usize, name: String| {
@@ -436,7 +439,11 @@ impl Process {
             running.status_loop.end();
             running.shared.access_log.flush();
         }
-        self.channel.send(&FromProxy::Drained, &[]).await.map_err(ProcessError::Channel)
+        self.tell(FromProxy::Drained).await
+    }
+
+    async fn tell(&self, message: FromProxy) -> Result<(), ProcessError> {
+        self.channel.send(&message, &[]).await.map_err(ProcessError::Channel)
     }
 }
 
