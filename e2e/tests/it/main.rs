@@ -33,6 +33,7 @@ mod routes;
 mod scoreboard;
 mod serving;
 mod status;
+mod stacks;
 mod stuck;
 mod tls_origins;
 mod top;
