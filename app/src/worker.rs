@@ -12,6 +12,7 @@ use crate::control::{Control, Orders};
 use crate::environment::{Environment, Socket};
 use crate::listen::{Acceptor, Listener};
 use crate::ring::{Ring, RingError};
+use crate::threads::{EventLoop, ThreadQueue};
 use crate::{AnyError, Body, EnvironmentError, ListenAddress, Request, Response};
 use crate::{report, service, threads};
 
@@ -196,8 +197,20 @@ impl Worker {
     where
         H: Fn(Request) -> Response + Sync,
     {
-        let (threads, concurrency) = (self.threads, self.concurrency);
-        threads::run(self, threads, concurrency, &handler)
+        let threads = self.threads;
+        threads::run(self, threads, &handler)
+    }
+
+    /// Takes the worker apart for threads that are not made here, such as those of an interpreter:
+    /// [`threads`](Self::thread_count) of them are to call [`ThreadQueue::work`], and one more
+    /// [`EventLoop::run`].
+    pub fn lend_threads(self) -> (ThreadQueue, EventLoop) {
+        threads::lend(self)
+    }
+
+    /// How many threads there are to be.
+    pub fn thread_count(&self) -> usize {
+        self.threads
     }
 
     /// Runs a service until drained: see [`service`](crate::service()).
@@ -217,6 +230,11 @@ impl Worker {
     {
         let (threads, concurrency) = (self.threads, self.concurrency);
         service::run(self, threads, concurrency, service)
+    }
+
+    /// How many requests may wait for a thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.concurrency
     }
 
     /// The ring link, for who runs the worker.

@@ -18,9 +18,11 @@ mod plan;
 pub mod process;
 pub mod program;
 pub mod promise;
+pub mod python;
 pub mod server;
 pub mod stack;
 pub mod terminal;
+pub mod wait;
 
 use std::time::Duration;
 

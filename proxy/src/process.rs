@@ -31,7 +31,7 @@ use crate::clock;
 use crate::event_loop::EventLoop;
 use crate::history::{History, Recorder};
 use crate::ledger::{self, HeldRows, LedgerError};
-use crate::live::{BuildError, ConfigRead, Known, LiveConfig, Origin};
+use crate::live::{ConfigRead, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
 use crate::pool::{Outlook, Pool, UnfitWorkers};
@@ -185,22 +185,12 @@ impl Process {
             ToProxy::Hello { .. } => return Err(ProcessError::NoHello),
             ToProxy::AccessLog => self.set_access_log(only(descriptors)?),
             ToProxy::History => self.history = Some(only(descriptors)?),
-            ToProxy::Pool { name } => {
-                let counters = CounterPage::map(only(descriptors)?.as_fd())?;
-                let (unfit, proxies) = (Arc::clone(&self.unfit), Arc::clone(&self.proxies));
-                let pool = Pool::new((name.clone(), counters), proxies, unfit);
-                self.known.pools.entry(name).or_insert_with(|| Arc::new(pool));
-            }
-            ToProxy::PostMortems { pool } => {
-                if let Some(pool) = self.known.pools.get(&pool) {
-                    pool.post_mortems.store(Arc::new(post_mortems::read(only(descriptors)?)));
-                }
-            }
+            ToProxy::Pool { name } => self.add_pool(name, &only(descriptors)?)?,
+            ToProxy::PostMortems { pool } => self.note_post_mortems(&pool, only(descriptors)?),
             ToProxy::Stacks { pool } => self.stacks.answered(&pool, only(descriptors)?),
             ToProxy::Routes => self.known.ledger.learn(descriptors)?,
             ToProxy::OriginServer { origin, url } => {
-                let counters = CounterPage::map(only(descriptors)?.as_fd())?;
-                self.known.servers.insert((origin, url), Arc::new(counters));
+                self.add_origin_server((origin, url), &only(descriptors)?)?;
             }
             ToProxy::Listener { name, address, configured, role } => {
                 self.sockets.add(name, (address, configured), role, descriptors);
@@ -208,11 +198,7 @@ impl Process {
             ToProxy::Config { version, loaded_unix_ms } => {
                 self.configure((version, loaded_unix_ms), descriptors).await?;
             }
-            ToProxy::ConfigError { message } => {
-                if let Some(running) = &self.running {
-                    running.shared.config_error.store(Arc::new(message));
-                }
-            }
+            ToProxy::ConfigError { message } => self.note_config_error(message),
             ToProxy::WorkerStarted { id, pid, rows: _, socket } => {
                 self.add_worker((id, pid), socket, descriptors)?;
             }
@@ -248,6 +234,37 @@ impl Process {
             ToProxy::Drain => self.drain(),
         }
         Ok(())
+    }
+
+    fn add_pool(&mut self, name: String, counters: &OwnedFd) -> Result<(), ProcessError> {
+        let counters = CounterPage::map(counters.as_fd())?;
+        let (unfit, proxies) = (Arc::clone(&self.unfit), Arc::clone(&self.proxies));
+        let pool = Pool::new((name.clone(), counters), proxies, unfit);
+        self.known.pools.entry(name).or_insert_with(|| Arc::new(pool));
+        Ok(())
+    }
+
+    fn note_post_mortems(&self, pool: &str, records: OwnedFd) {
+        if let Some(pool) = self.known.pools.get(pool) {
+            pool.post_mortems.store(Arc::new(post_mortems::read(records)));
+        }
+    }
+
+    /// Adds the counters of a server, which is known by its origin and its URL.
+    fn add_origin_server(
+        &mut self,
+        server: (String, String),
+        counters: &OwnedFd,
+    ) -> Result<(), ProcessError> {
+        let counters = CounterPage::map(counters.as_fd())?;
+        self.known.servers.insert(server, Arc::new(counters));
+        Ok(())
+    }
+
+    fn note_config_error(&self, message: Option<String>) {
+        if let Some(running) = &self.running {
+            running.shared.config_error.store(Arc::new(message));
+        }
     }
 
     /// Notes which proxy processes live. Lanes of the others are taken back at once, and their
@@ -306,12 +323,12 @@ impl Process {
                         shared.places.resize(live.config.server.max_connections);
                         Arc::new(live)
                     }
-                    Err(error) => return Ok(Err(told(&error))),
+                    Err(error) => return Ok(Err(apply::told(&error))),
                 }
             }
             None => match LiveConfig::build(config, read, &self.known, None) {
                 Ok(live) => self.start(Arc::new(live))?,
-                Err(error) => return Ok(Err(told(&error))),
+                Err(error) => return Ok(Err(apply::told(&error))),
             },
         };
         let Some(running) = &mut self.running else { return Ok(Err("not running".to_owned())) };
@@ -458,16 +475,6 @@ fn read_text(file: OwnedFd) -> Result<String, String> {
     let mut file = std::fs::File::from(file);
     let text = file.rewind().and_then(|()| io::read_to_string(file));
     text.map_err(|error| format!("the configuration cannot be read: {error}"))
-}
-
-fn told(error: &BuildError) -> String {
-    let mut told = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        told = format!("{told}: {error}");
-        cause = error.source();
-    }
-    told
 }
 
 fn only(descriptors: Vec<OwnedFd>) -> Result<OwnedFd, ProcessError> {
