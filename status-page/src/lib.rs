@@ -17,6 +17,7 @@ mod moment;
 mod overview;
 mod scoreboard;
 mod snapshot;
+mod stacks;
 mod text;
 mod thin;
 mod trends;
@@ -25,7 +26,9 @@ mod verdict;
 
 pub use auto::auto;
 pub use events::EventLog;
-pub use html::{CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html, info_html};
+pub use html::{
+    CONTENT_SECURITY_POLICY, DEFAULT_REFRESH_S, HtmlOptions, html, info_html, stacks_html,
+};
 pub use info::{Fact, Feature, Info, InfoLimit, InfoPart, InfoRoute, ListenerRoutes, info_json};
 pub use json::json;
 pub use metrics::prometheus;
@@ -38,6 +41,7 @@ pub use snapshot::{
     Route, RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
     WorkerState,
 };
+pub use stacks::{Stacks, StacksBusy, StacksThread, StacksWorker, stacks_json, stacks_text};
 pub use text::{TextStyle, text, text_in};
 pub use trends::{PoolStep, PoolTrend, Step, TrendLog, Trends};
 pub use verdict::{Severity, Verdict, verdicts};

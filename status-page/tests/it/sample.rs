@@ -302,6 +302,7 @@ fn post_mortem() -> PostMortem {
         wait_channel: Some("nfs_wait_bit_killable".to_owned()),
         system_call: Some("0 0x5 0x7f5801cf7000".to_owned()),
         stack: vec!["nfs_wait_bit_killable+0x1e/0x90".to_owned()],
+        frames: vec!["File \"/srv/site/export.py\", line 12 in rows".to_owned()],
     };
     let held = HeldRequest {
         id: "5a".to_owned(),
