@@ -32,11 +32,11 @@ pub use metrics::prometheus;
 pub use moment::UnixTime;
 pub use overview::{Overview, Summary, overview_json};
 pub use snapshot::{
-    BOUNDS_MS, Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind,
-    HeldRequest, Histogram, History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget,
-    PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Recycled, Request, Requests,
-    Route, RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
-    WorkerState,
+    BOUNDS_MS, Blame, Blamed, ByStatus, Cache, ClosedTotal, ConfigChanges, Connections, Costs,
+    Event, EventKind, HeldRequest, Histogram, History, LastExit, Machine, Moment, Origin,
+    OriginServer, OverBudget, PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy,
+    Recycled, Request, Requests, Route, RouteWindow, Server, ShedTotal, Snapshot, Thread,
+    ThreadState, ThreadTrace, Worker, WorkerState,
 };
 pub use text::{TextStyle, text, text_in};
 pub use trends::{PoolStep, PoolTrend, Step, TrendLog, Trends};
