@@ -18,6 +18,7 @@ mod plan;
 pub mod process;
 pub mod program;
 pub mod promise;
+pub mod python;
 pub mod server;
 pub mod stack;
 pub mod terminal;

@@ -19,8 +19,12 @@ pub(crate) enum Prerequisite {
     Chromium,
     /// zlib-ng, ring and SQLite are compiled from C.
     Compiler,
-    /// The gunicorn test makes a virtual environment.
+    /// The tests of Python applications make a virtual environment.
     PythonVenv,
+    /// The test of a repository behind a Python pool clones it and pushes to it.
+    Git,
+    /// Checks a WebDAV server.
+    Litmus,
     /// `?auto` is compared with `mod_status` itself.
     Apache,
     /// A monitor of httpd that has to read `?auto`.
@@ -35,9 +39,11 @@ pub(crate) enum Prerequisite {
 
 impl Prerequisite {
     /// What the tests need beside the build.
-    pub(crate) const OF_TESTS: [Self; 7] = [
+    pub(crate) const OF_TESTS: [Self; 9] = [
         Self::Chromium,
         Self::PythonVenv,
+        Self::Git,
+        Self::Litmus,
         Self::Apache,
         Self::ApacheExporter,
         Self::Munin,
@@ -54,9 +60,11 @@ impl Prerequisite {
             Self::Chromium => answers("chromium") && answers("chromedriver"),
             Self::Compiler => answers("cc"),
             // Debian's python3 has venv without ensurepip: both are needed.
-            Self::PythonVenv => {
-                is_installed(Command::new("python3").args(["-c", "import ensurepip, venv"]))
-            }
+            Self::PythonVenv => is_installed(
+                Command::new("/usr/bin/python3").args(["-c", "import ensurepip, venv"]),
+            ),
+            Self::Git => answers("git"),
+            Self::Litmus => answers("litmus"),
             // Debian has it where an ordinary user's PATH does not lead.
             Self::Apache => is_installed(Command::new("/usr/sbin/apache2").arg("-v")),
             Self::ApacheExporter => answers("prometheus-apache-exporter"),
@@ -79,6 +87,8 @@ impl Prerequisite {
             Self::Chromium => &["chromium", "chromium-driver"],
             Self::Compiler => &["gcc", "libc6-dev"],
             Self::PythonVenv => &["python3", "python3-venv"],
+            Self::Git => &["git"],
+            Self::Litmus => &["litmus"],
             Self::Apache => &["apache2-bin"],
             Self::ApacheExporter => &["prometheus-apache-exporter"],
             Self::Munin => &["munin-plugins-core", "libwww-perl"],

@@ -28,30 +28,36 @@ const CHECKS: &str = include_str!("browser/checks.js");
 
 /// How a page is looked at.
 #[derive(Clone, Copy, Debug)]
-struct Eyes {
+pub(crate) struct Eyes {
     width: u32,
     height: u32,
     is_dark: bool,
     has_scripts: bool,
 }
 
-const DESKTOP: Eyes = Eyes { width: 1280, height: 800, is_dark: false, has_scripts: true };
+pub(crate) const DESKTOP: Eyes =
+    Eyes { width: 1280, height: 800, is_dark: false, has_scripts: true };
 const PHONE: Eyes = Eyes { width: 390, height: 844, ..DESKTOP };
 
 /// A page in a browser of its own.
-struct Page {
-    client: Client,
+pub(crate) struct Page {
+    pub(crate) client: Client,
     _driver: Driver,
 }
 
 impl Page {
     /// Opens a status page.
     async fn open(address: SocketAddr, query: &str, eyes: Eyes) -> Self {
+        Self::at(&format!("http://{address}/server-status{query}"), eyes).await
+    }
+
+    /// Opens any page.
+    pub(crate) async fn at(url: &str, eyes: Eyes) -> Self {
         let driver = Driver::start().await;
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities(eyes));
         let client = builder.connect(&driver.url()).await.unwrap();
-        client.goto(&format!("http://{address}/server-status{query}")).await.unwrap();
+        client.goto(url).await.unwrap();
         Self { client, _driver: driver }
     }
 
@@ -79,12 +85,12 @@ impl Page {
         async move { find(&found.await).expect("it was there") }
     }
 
-    async fn find(&self, css: &str) -> Element {
+    pub(crate) async fn find(&self, css: &str) -> Element {
         self.client.find(Locator::Css(css)).await.unwrap()
     }
 
     /// Leaves a picture for people.
-    async fn picture(&self, name: &str) {
+    pub(crate) async fn picture(&self, name: &str) {
         let folder = target_folder().join("screenshots");
         fs::create_dir_all(&folder).unwrap();
         let picture = self.client.screenshot().await.unwrap();
@@ -92,7 +98,7 @@ impl Page {
     }
 
     /// Ends the browser in good order.
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.client.close().await.unwrap();
     }
 }

@@ -1,19 +1,13 @@
 //! A worker program that is not ours, in a language that is not ours, as a pool: gunicorn.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use ostler_e2e::client::request;
-use ostler_e2e::stack::target_folder;
+use ostler_e2e::python;
 use ostler_e2e::{Load, Plan};
 use rustix::process::Signal;
 
 use crate::ask;
-
-/// The release that the tests install.
-const GUNICORN: &str = "gunicorn==27.0.1";
 
 /// Threads of its one process.
 const THREADS: u64 = 3;
@@ -140,7 +134,7 @@ async fn nothing_of_gunicorn_outlives_a_killed_supervisor() {
 
 /// One process of gunicorn behind every path.
 fn gunicorn() -> Plan {
-    let program = installed().join("bin/gunicorn");
+    let program = python::environment().join("bin/gunicorn");
     let plan = Plan::bare().file("site/app.py", APPLICATION);
     plan.with(&format!(
         "[pool.wsgi]
@@ -154,32 +148,4 @@ fn gunicorn() -> Plan {
          route = [{{ path = '/', pool = 'wsgi' }}]",
         program.display()
     ))
-}
-
-/// The virtual environment with gunicorn in it, made once, by whichever test comes first.
-fn installed() -> PathBuf {
-    let folder = target_folder().join("e2e");
-    fs::create_dir_all(&folder).unwrap();
-    let lock = File::create(folder.join("gunicorn.lock")).unwrap();
-    lock.lock().unwrap();
-    let path = folder.join(GUNICORN.replace("==", "-"));
-    let complete = path.join("complete");
-    if !complete.exists() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&path));
-        install(&path);
-        File::create(complete).unwrap();
-    }
-    path
-}
-
-fn install(environment: &Path) {
-    let options = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    run(Command::new(environment.join("bin/python")).args(options).arg(GUNICORN));
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    let advice = "needs Python 3 with its venv module (package python3-venv)";
-    assert!(output.status.success(), "{advice}: {command:?}: {said}");
 }

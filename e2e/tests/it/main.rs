@@ -22,6 +22,7 @@ mod metrics;
 mod operators;
 mod origins;
 mod overload;
+mod python;
 mod python_costs;
 mod readers;
 mod recycle;

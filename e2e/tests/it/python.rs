@@ -1,0 +1,8 @@
+//! Python applications in pools: the rules of WSGI to the letter, and applications that are not
+//! ours, unmodified.
+
+mod answers;
+mod applications;
+mod environ;
+mod life;
+mod validator;

@@ -1,0 +1,164 @@
+//! Answers of Python applications: what is passed on, what is refused, and what the log says.
+
+mod files;
+
+use ostler_e2e::client::{ReadError, request};
+use ostler_e2e::stack::field;
+use ostler_e2e::{Stack, python};
+
+use crate::ask;
+
+/// What an application must not do before its answer has begun, and what the log says of it.
+const REFUSED: [(&str, &str); 22] = [
+    ("/status/number", "status"),
+    ("/status/no-reason", "status"),
+    ("/status/words", "status"),
+    ("/status/interim", "status"),
+    ("/status/newline", "status"),
+    ("/fields/none", "headers"),
+    ("/fields/number", "X-Number"),
+    ("/fields/bytes", "X-Bytes"),
+    ("/fields/newline", "X-Line"),
+    ("/fields/name", "X Space"),
+    ("/fields/beyond", "X-Beyond"),
+    ("/fields/length", "Content-Length"),
+    ("/fields/hop", "Connection"),
+    ("/fields/coding", "Transfer-Encoding"),
+    ("/piece/text", "str"),
+    ("/piece/number", "int"),
+    ("/silent", "start_response"),
+    ("/nothing", "NoneType"),
+    ("/twice", "start_response"),
+    ("/raises", "LookupError: raised by the application"),
+    ("/raises/at-once", "LookupError: raised before the first piece"),
+    ("/not/a/path", "KeyError: '/not/a/path'"),
+];
+
+async fn start() -> Stack {
+    let plan = python::subject("answers.py").file("data", data());
+    plan.with("pool.web.environment.SUBJECT_FILE = '${STACK_DIR}/data'").start().await
+}
+
+/// A file of numbers of five digits, one a line.
+fn data() -> String {
+    (0..100_000).map(|number| format!("{number:05}\n")).collect()
+}
+
+#[tokio::test]
+async fn what_is_wrong_before_the_answer_begins_is_a_500_and_is_logged() {
+    let stack = start().await;
+    let mut client = stack.connect().await;
+    let mut wrong = Vec::new();
+    for (path, said) in REFUSED {
+        let answer = client.get(path).await;
+        let is_smuggled = answer.fields.iter().any(|(name, _)| name == "x-smuggled");
+        if answer.status != 500 || answer.text().contains("never to be seen") || is_smuggled {
+            wrong.push(format!("{path}: {answer:?} {}", answer.text()));
+            continue;
+        }
+        let access = stack.until_logged_access(&format!("GET {path} ")).await;
+        let id = field(&access, "id").unwrap();
+        // The traceback is several lines: what is wrong may stand in any of them.
+        let of_request = |line: &&str| field(line, "request") == Some(id);
+        let log = stack.log();
+        let lines: Vec<&str> = log.lines().filter(of_request).collect();
+        if !lines.iter().any(|line| line.contains(said)) {
+            wrong.push(format!("{path}: {said:?} is not logged: {lines:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(client.get("/late").await.text(), "late", "the worker is as good as before");
+}
+
+#[tokio::test]
+async fn fields_are_passed_on_as_they_are() {
+    let stack = start().await;
+    let answer = stack.get("/fields/latin").await;
+    // One byte of latin-1, as the client of these tests shows what is not UTF-8.
+    assert_eq!(answer.field("x-latin"), Some("\u{fffd}"));
+    let same = answer.fields.iter().filter(|(name, _)| name == "x-same");
+    assert_eq!(same.map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_after_the_answer_began_breaks_it_off() {
+    let stack = start().await;
+    for (path, said) in [
+        ("/raises/later", "LookupError: raised after the first piece"),
+        ("/piece/later", "str"),
+        ("/long", "Content-Length"),
+    ] {
+        let mut client = stack.connect().await;
+        client.send(request("GET", path)).await;
+        let broken = client.try_response("GET").await.unwrap_err();
+        let is_cut = matches!(broken, ReadError::Truncated(_) | ReadError::Broken(_));
+        assert!(is_cut, "{path}: {broken}");
+        stack.logged(|line| field(line, "pool") == Some("web") && line.contains(said)).await;
+    }
+    assert_eq!(stack.get("/whole").await.text(), "0123456789");
+}
+
+#[tokio::test]
+async fn more_bytes_than_the_stated_length_are_cut_and_logged() {
+    let stack = start().await;
+    let mut client = stack.connect().await;
+    let answer = client.get("/short").await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "01234"));
+    assert_eq!(client.get("/late").await.text(), "late", "the next answer begins where it should");
+    stack.logged(|line| line.contains("Content-Length")).await;
+}
+
+#[tokio::test]
+async fn a_body_is_closed_once_however_it_ends() {
+    let stack = start().await;
+    for path in ["/whole", "/short", "/piece/text", "/silent", "/fields/hop", "/raises/at-once"] {
+        let _: u16 = stack.get(&format!("{path}?{path}")).await.status;
+        assert_eq!(stack.get(&format!("/count?{path}")).await.text(), "1", "{path}");
+    }
+    for path in ["/long", "/raises/later", "/piece/later"] {
+        drop(ask(&stack, &format!("{path}?{path}")).await.try_response("GET").await);
+        assert_eq!(stack.get(&format!("/count?{path}")).await.text(), "1", "{path}");
+    }
+    stack.connect().await.send(request("HEAD", "/whole?head")).await;
+    stack.until_pool("web", |pool| pool["busy"] == 0).await;
+    assert_eq!(stack.get("/count?head").await.text(), "1");
+}
+
+#[tokio::test]
+async fn a_body_is_closed_when_its_client_leaves() {
+    let stack = start().await;
+    let mut client = ask(&stack, "/endless?left").await;
+    assert_eq!(client.answers().head().await.unwrap().status, 200);
+    assert_eq!(stack.get("/count?left").await.text(), "0");
+    drop(client);
+    stack.until_pool("web", |pool| pool["busy"] == 0).await;
+    assert_eq!(stack.get("/count?left").await.text(), "1");
+}
+
+#[tokio::test]
+async fn each_piece_is_sent_before_the_next_one_is_made() {
+    let stack = start().await;
+    let mut client = ask(&stack, "/steps").await;
+    assert_eq!(client.answers().head().await.unwrap().status, 200);
+    let mut come = String::new();
+    while !come.contains("the first") {
+        come += &String::from_utf8(client.answers().some().await.unwrap()).unwrap();
+    }
+    assert!(!come.contains("second"), "{come}");
+    assert_eq!(stack.get("/step").await.text(), "set");
+    while !come.ends_with("0\r\n\r\n") {
+        come += &String::from_utf8(client.answers().some().await.unwrap()).unwrap();
+    }
+    assert!(come.contains(", the second"), "{come}");
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_body_and_the_length_that_was_stated() {
+    let stack = start().await;
+    let mut client = stack.connect().await;
+    client.send(request("HEAD", "/whole")).await;
+    let head = client.try_response("HEAD").await.unwrap();
+    assert_eq!((head.status, head.field("content-length")), (200, Some("10")));
+    assert_eq!(client.get("/late").await.text(), "late", "no byte of a body came");
+    stack.stop().await.expect_no_errors_logged();
+}

@@ -1,0 +1,186 @@
+//! The life of a Python worker: import, threads, the end, and what applications do to their
+//! process meanwhile.
+
+mod faults;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use ostler_e2e::stack::{event, field, number};
+use ostler_e2e::{Load, POLL, Plan, Stack, python};
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::interval;
+
+use crate::ask;
+
+/// A worker whose application leaves its notes in the folder `notes`.
+fn plan() -> Plan {
+    python::subject("life.py")
+        .file("notes/.keep", "")
+        .with("pool.web.environment.SUBJECT_FOLDER = '${STACK_DIR}/notes'")
+}
+
+/// The lines of a note of the application.
+fn notes(stack: &Stack, name: &str) -> Vec<String> {
+    let text = fs::read_to_string(stack.folder().join("notes").join(name)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_worker_is_ready_when_its_application_is_imported_and_no_sooner() {
+    let gated = plan().with("pool.web.environment.GATE = '${STACK_DIR}/gate'");
+    let stack = gated.unready().start().await;
+    let mut ticks = interval(POLL);
+    while notes(&stack, "importing").is_empty() {
+        ticks.tick().await;
+    }
+    let pools = stack.status().await["pools"].take();
+    let worker = &pools["web"]["workers"][0];
+    assert_eq!((&pools["web"]["ready"], &worker["state"]), (&0.into(), &"starting".into()));
+    let pid = number(&worker["pid"]);
+    fs::write(stack.folder().join("gate"), "").unwrap();
+    stack.until_pool("web", |pool| pool["ready"] == 1).await;
+    assert_eq!(stack.get("/open").await.text(), "/open");
+    assert_eq!(stack.workers("web").await, [pid]);
+}
+
+#[tokio::test]
+async fn threads_live_as_long_as_their_worker() {
+    const THREADS: usize = 3;
+    let stack = plan().with(&format!("pool.web.threads = {THREADS}")).start().await;
+    let address = stack.address();
+    let mut clients = JoinSet::new();
+    for _ in 0..THREADS * 2 {
+        clients.spawn(async move {
+            let mut client = ostler_e2e::Client::connect(address).await;
+            let mut told = Vec::new();
+            for _ in 0..20 {
+                told.push(client.get("/thread?2").await.json());
+            }
+            told
+        });
+    }
+    let told: Vec<Value> = clients.join_all().await.into_iter().flatten().collect();
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for one in &told {
+        let count = counts.entry(one["ident"].as_u64().unwrap()).or_default();
+        *count = one["count"].as_u64().unwrap().max(*count);
+    }
+    assert_eq!(counts.len(), THREADS, "one of each thread: {counts:?}");
+    // What a thread keeps for itself is there at its next request.
+    assert_eq!(counts.values().sum::<u64>(), told.len() as u64);
+    let names: BTreeSet<&str> = told.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["ostler-0", "ostler-1", "ostler-2"]);
+    let pools = stack.until_pool("web", |pool| pool["busy"] == 0).await;
+    let rows = pools["web"]["workers"][0]["threads"].as_array().unwrap().clone();
+    let shown: BTreeSet<u64> = rows.iter().map(|row| row["tid"].as_u64().unwrap()).collect();
+    let native: BTreeSet<u64> = told.iter().map(|one| one["native"].as_u64().unwrap()).collect();
+    assert_eq!(shown, native, "the status page shows these threads");
+}
+
+#[tokio::test]
+async fn an_application_that_replaces_the_handler_of_term_is_drained_all_the_same() {
+    let mut stack = plan().with("pool.web.environment.REPLACE_TERM = 'yes'").start().await;
+    let mut held = ask(&stack, "/hold?500").await;
+    stack.until_pool("web", |pool| pool["busy"] == 1).await;
+    let stopped = stack.command(&["stop"]).await;
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert_eq!(held.response().await.text(), "held");
+    assert_eq!(stack.ended().await.code(), Some(0));
+    expect_good_end(&stack);
+    assert_eq!(notes(&stack, "ended").len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_registered_for_the_end_runs_once_in_each_worker() {
+    let mut stack = plan().start().await;
+    let first = stack.workers("web").await[0];
+    let recycled = stack.command(&["recycle", "web"]).await;
+    assert_eq!(recycled.code, Some(0), "{recycled:?}");
+    let second = stack.workers("web").await[0];
+    stack.logged(|line| event(line) == Some("worker_exited")).await;
+    assert_eq!(notes(&stack, "ended"), [first.to_string()]);
+    // A child of the application ends with what it registered as well, and the worker goes on.
+    assert_eq!(stack.get("/fork-and-exit").await.text(), "9");
+    assert_eq!(stack.workers("web").await, [second]);
+    assert_eq!(stack.command(&["stop"]).await.code, Some(0));
+    assert_eq!(stack.ended().await.code(), Some(0));
+    let ended = notes(&stack, "ended");
+    assert_eq!(ended.iter().filter(|pid| **pid == second.to_string()).count(), 1, "{ended:?}");
+    expect_good_end(&stack);
+}
+
+#[tokio::test]
+async fn a_thread_that_the_application_leaves_alone_does_not_hold_up_the_end() {
+    let mut stack = plan().with("pool.web.environment.LEAVE_THREAD = 'yes'").start().await;
+    assert_eq!(stack.get("/a").await.text(), "/a");
+    assert_eq!(stack.command(&["stop"]).await.code, Some(0));
+    assert_eq!(stack.ended().await.code(), Some(0));
+    assert_eq!(notes(&stack, "ended").len(), 1);
+    expect_good_end(&stack);
+}
+
+#[tokio::test]
+async fn workers_are_recycled_under_load_without_a_failed_request() {
+    let keys = "pool.web = { processes = 2, threads = 2, max-requests = 100 }";
+    let stack = plan().with(keys).start().await;
+    let load = Load::start(stack.address(), "/hold?1", 4);
+    let is_again =
+        |pool: &Value| 4 <= number(&pool["recycles_total"]["max-requests"]) && pool["ready"] == 2;
+    stack.until_pool("web", is_again).await;
+    load.until_answered(20).await;
+    load.stop().await.expect_all_answered();
+    stack.stop().await.expect_no_errors_logged();
+}
+
+#[tokio::test]
+async fn a_script_that_is_written_anew_is_loaded_anew() {
+    let script = |text: &str| {
+        format!(
+            "def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    return [b'{text}' + __file__.encode()]\n"
+        )
+    };
+    let plan = python::site("${STACK_DIR}/site/app.wsgi");
+    let stack = plan.file("site/app.wsgi", script("first ")).start().await;
+    let path = stack.folder().join("site/app.wsgi");
+    assert_eq!(stack.get("/").await.text(), format!("first {}", path.display()));
+    let before = stack.workers("web").await;
+    fs::write(&path, script("second ")).unwrap();
+    let is_new = |pool: &Value| {
+        pool["workers"].as_array().is_some_and(|workers| {
+            workers.len() == 1 && number(&workers[0]["pid"]) != before[0] && pool["ready"] == 1
+        })
+    };
+    stack.until_pool("web", is_new).await;
+    assert_eq!(stack.get("/").await.text(), format!("second {}", path.display()));
+}
+
+#[tokio::test]
+async fn what_an_application_says_is_logged_with_its_request_and_pool() {
+    let stack = plan().start().await;
+    assert_eq!(stack.get("/say?loudly").await.text(), "loudly");
+    let access = stack.until_logged_access("/say?loudly").await;
+    let id = field(&access, "id").unwrap();
+    for said in [
+        "printed by the application",
+        "printed to standard error",
+        "written to wsgi.errors",
+        "logged by the application",
+    ] {
+        let line = stack.logged(|line| line.contains(said)).await;
+        assert_eq!(field(&line, "pool"), Some("web"), "{line}");
+        assert_eq!(field(&line, "request"), Some(id), "{line}");
+    }
+}
+
+/// Fails the test unless every worker ended by itself, and well.
+#[track_caller]
+fn expect_good_end(stack: &Stack) {
+    let exits = stack.events("worker_exited");
+    assert!(!exits.is_empty());
+    for line in exits {
+        assert!(line.contains(" INFO ") && line.contains("exit=\"status 0\""), "{line}");
+    }
+}
