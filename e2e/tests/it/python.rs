@@ -5,4 +5,5 @@ mod answers;
 mod applications;
 mod environ;
 mod life;
+mod reads;
 mod validator;
