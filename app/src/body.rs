@@ -61,6 +61,18 @@ impl Body {
         Self(Inner::Uploaded { rest, left, upload })
     }
 
+    /// The bytes, where all of them are there; what is still to come stays a body.
+    ///
+    /// # Errors
+    ///
+    /// The body, where it is still to come.
+    pub fn into_bytes(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Inner::Complete(bytes) => Ok(bytes),
+            Inner::Streamed { .. } | Inner::Uploaded { .. } => Err(self),
+        }
+    }
+
     /// Length in bytes, where the request says it. After some was read: what is left.
     pub fn length(&self) -> Option<u64> {
         self.size_hint().exact()

@@ -55,6 +55,8 @@ pub(crate) struct Environment {
     pub(crate) concurrency: usize,
     /// The descriptors of the ring link, if there is one.
     pub(crate) link: Option<Vec<i32>>,
+    /// The descriptor of the control socket, if there is one.
+    pub(crate) control: Option<i32>,
 }
 
 /// Where requests come from.
@@ -103,8 +105,9 @@ impl Environment {
         };
         let socket = if inherited { Socket::Inherited } else { Socket::Bind(address(&variable)?) };
         // Like the socket, they are for the process that they were started for.
-        let link = if inherited { link(&variable)? } else { None };
-        Ok(Self { socket, threads, concurrency, link })
+        let (link, control) =
+            if inherited { (link(&variable)?, control(&variable)?) } else { (None, None) };
+        Ok(Self { socket, threads, concurrency, link, control })
     }
 }
 
@@ -117,6 +120,17 @@ fn link(
     let numbers: Result<Vec<i32>, _> = value.split(',').map(str::parse).collect();
     let expected = "numbers of descriptors with commas between them";
     numbers.map(Some).map_err(|_not_numbers| EnvironmentError::Invalid { name, value, expected })
+}
+
+/// Reads `OSTLER_CONTROL`: the number of a descriptor.
+fn control(
+    variable: impl Fn(&'static str) -> Option<String>,
+) -> Result<Option<i32>, EnvironmentError> {
+    let name = "OSTLER_CONTROL";
+    let Some(value) = variable(name) else { return Ok(None) };
+    let expected = "the number of a descriptor";
+    let number = value.parse().ok().filter(|&number| 2 < number);
+    number.map(Some).ok_or(EnvironmentError::Invalid { name, value, expected })
 }
 
 fn number(
@@ -199,6 +213,11 @@ mod tests {
         let inherited = "LISTEN_FDS=1 LISTEN_PID=7";
         let numbers = "numbers of descriptors with commas between them";
         check(&format!("{inherited} OSTLER_LINK=4,x"), invalid("OSTLER_LINK", "4,x", numbers));
+        let number = "the number of a descriptor";
+        for value in ["x", "-1", "2", "4,5"] {
+            let variables = format!("{inherited} OSTLER_CONTROL={value}");
+            check(&variables, invalid("OSTLER_CONTROL", value, number));
+        }
         check("OSTLER_LISTEN=8000", invalid("OSTLER_LISTEN", "8000", "ADDRESS:PORT or unix:PATH"));
     }
 
@@ -213,6 +232,7 @@ mod tests {
             threads,
             concurrency,
             link: None,
+            control: None,
         });
         assert_eq!(Environment::read(7, variable), expected, "variables: {variables}");
     }

@@ -18,9 +18,11 @@
 mod body;
 mod connection;
 mod context;
+mod control;
 mod environment;
 mod failure;
 mod listen;
+mod reply;
 mod request;
 mod response;
 mod ring;
@@ -35,9 +37,11 @@ pub use crate::body::Body;
 pub use crate::context::{Context, cost};
 pub use crate::environment::EnvironmentError;
 pub use crate::listen::{AddressError, ListenAddress};
+pub use crate::reply::Reply;
 pub use crate::request::RequestExt;
 pub use crate::response::{BodyWriter, ResponseBody};
 pub use crate::ring::RingError;
+pub use crate::threads::{EventLoop, ThreadQueue};
 pub use crate::worker::{RunError, Stopper, Worker};
 
 /// A request as a blocking handler gets it. Its body is a [`std::io::Read`].

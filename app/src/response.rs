@@ -138,17 +138,68 @@ enum Way {
     Pieces(mpsc::Sender<io::Result<Bytes>>),
     /// Into the answer's cell.
     Ring(Answer),
+    /// Nowhere: the answer has no body, or has had its end. Its cell is given back with this.
+    #[expect(dead_code, reason = "the cell is held, and given back, by what is in here")]
+    Nowhere(Option<Answer>),
 }
 
 impl BodyWriter {
+    /// Whether the answer has a body that is still to be written. If not, writing fails.
+    pub fn is_wanted(&self) -> bool {
+        match &self.way {
+            Way::Pieces(pieces) => !pieces.is_closed(),
+            Way::Ring(answer) => !answer.taken().is_left(),
+            Way::Nowhere(_) => false,
+        }
+    }
+
     /// Sends what was gathered, and then a piece, without copying it.
     ///
     /// # Errors
     ///
     /// The client has left.
     pub fn write_piece(&mut self, piece: Bytes) -> io::Result<()> {
-        self.flush()?;
+        self.send_gathered()?;
         self.send(piece)
+    }
+
+    /// Sends a last piece and completes the response. The request runs until this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The client has left.
+    pub fn end(&mut self, last: &[u8]) -> io::Result<()> {
+        let way = std::mem::replace(&mut self.way, Way::Nowhere(None));
+        let gathered = self.gathered.split();
+        match way {
+            Way::Pieces(pieces) => {
+                let last = [gathered.freeze(), Bytes::copy_from_slice(last)];
+                last.into_iter()
+                    .filter(|piece| !piece.is_empty())
+                    .try_for_each(|piece| pieces.blocking_send(Ok(piece)))
+                    .map_err(|_unsent| io::ErrorKind::BrokenPipe.into())
+            }
+            Way::Ring(mut answer) => {
+                let written =
+                    answer.write_all(&gathered, false).and_then(|()| answer.write_all(last, true));
+                answer.flush();
+                self.way = Way::Nowhere(Some(answer));
+                written
+            }
+            nowhere @ Way::Nowhere(_) => {
+                self.way = nowhere;
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes the response.
+    ///
+    /// # Errors
+    ///
+    /// The client has left.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.end(&[])
     }
 
     /// A body that goes into a cell, behind its head.
@@ -156,11 +207,19 @@ impl BodyWriter {
         Self { gathered: BytesMut::new(), way: Way::Ring(answer) }
     }
 
+    /// No body.
+    pub(crate) fn of_nothing(answer: Answer) -> Self {
+        Self { gathered: BytesMut::new(), way: Way::Nowhere(Some(answer)) }
+    }
+
+    fn send_gathered(&mut self) -> io::Result<()> {
+        let piece = self.gathered.split().freeze();
+        if piece.is_empty() { Ok(()) } else { self.send(piece) }
+    }
+
     fn send(&mut self, piece: Bytes) -> io::Result<()> {
-        if piece.is_empty() {
-            return Ok(());
-        }
         match &mut self.way {
+            Way::Pieces(_) if piece.is_empty() => Ok(()),
             Way::Pieces(pieces) => {
                 pieces.blocking_send(Ok(piece)).map_err(|_unsent| io::ErrorKind::BrokenPipe.into())
             }
@@ -169,30 +228,31 @@ impl BodyWriter {
                 answer.flush();
                 Ok(())
             }
-        }
-    }
-
-    /// Completes the response.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
-        match &mut self.way {
-            Way::Pieces(_) => self.flush(),
-            Way::Ring(answer) => answer.write_all(&self.gathered, true),
+            Way::Nowhere(_) => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
     /// Breaks the response off.
-    pub(crate) fn abort(self, error: io::Error) {
+    pub fn abort(self, error: io::Error) {
         match self.way {
             // When the client has left there is nobody to tell.
             Way::Pieces(pieces) => drop(pieces.blocking_send(Err(error))),
             // An answer that is dropped before its end is broken off.
-            Way::Ring(answer) => drop(answer),
+            Way::Ring(_) | Way::Nowhere(_) => {}
         }
     }
 }
 
 impl Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Way::Ring(answer) = &mut self.way
+            && self.gathered.is_empty()
+            && PIECE_BYTES <= bytes.len()
+        {
+            answer.write_all(bytes, false)?;
+            answer.flush();
+            return Ok(bytes.len());
+        }
         let length = bytes.len().min(PIECE_BYTES - self.gathered.len());
         self.gathered.extend_from_slice(&bytes[..length]);
         if PIECE_BYTES <= self.gathered.len() {

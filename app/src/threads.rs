@@ -1,12 +1,14 @@
 //! Runs a blocking handler on a fixed number of threads.
 //!
 //! Requests come to whichever thread is free: over the ring link straight from the proxy, and
-//! from sockets by way of the calling thread, which runs their event loop. A thread ends only
-//! when the queue is closed: whatever the handler does with it, short of ending the process.
+//! from sockets by way of the thread that runs their event loop. A thread ends only when the
+//! queue is closed: whatever the handler does with it, short of ending the process.
+//!
+//! The threads are this module's own, or somebody else's, such as those of an interpreter.
 
 mod from_ring;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -19,17 +21,45 @@ use tokio::sync::oneshot;
 use crate::connection::AtHalfClose;
 use crate::context::Context;
 use crate::failure::{FAILED, RequestLine};
+use crate::reply::Reply;
 use crate::response::{BodyWriter, Outgoing, Produce, ResponseBody, Source};
 use crate::ring::{Ring, Taken, start_clock};
 use crate::{Request, Response, RunError, Worker, connection, report};
 
+/// What answers requests, on any thread of a worker.
+pub(crate) trait Handler {
+    /// Answers one.
+    fn answer(&self, request: Request, reply: Reply);
+}
+
+impl<H: Fn(Request, Reply)> Handler for H {
+    fn answer(&self, request: Request, reply: Reply) {
+        self(request, reply);
+    }
+}
+
 /// A request on its way from a socket to a thread.
+#[derive(Debug)]
 struct Job {
     request: Request,
     reply: oneshot::Sender<http::Response<Outgoing>>,
 }
 
+/// Where threads find their work: see [`Worker::lend_threads`].
+#[derive(Clone, Debug)]
+pub struct ThreadQueue(Arc<Queue>);
+
+/// Takes what comes over sockets to the threads, and ends them: see [`Worker::lend_threads`].
+#[derive(Debug)]
+#[must_use = "the worker serves while this runs"]
+pub struct EventLoop {
+    worker: Worker,
+    sender: async_channel::Sender<Job>,
+    closes: Closes,
+}
+
 /// Where the threads find their work.
+#[derive(Debug)]
 struct Queue {
     jobs: async_channel::Receiver<Job>,
     ring: Option<Arc<Ring>>,
@@ -42,35 +72,71 @@ enum Work {
     Taken(Taken),
 }
 
-/// Runs `worker` until drained, with `waiting` places in the queue.
-pub(crate) fn run<H>(
-    worker: Worker,
-    threads: usize,
-    waiting: usize,
-    handler: &H,
-) -> Result<(), RunError>
+/// Runs `worker` until drained.
+pub(crate) fn run<H>(worker: Worker, threads: usize, handler: &H) -> Result<(), RunError>
 where
     H: Fn(Request) -> Response + Sync,
 {
-    let (sender, jobs) = async_channel::bounded(waiting);
+    let (queue, event_loop) = lend(worker);
+    thread::scope(|scope| {
+        let queue = &queue;
+        let spawned = (0..threads).try_for_each(|number| {
+            let builder = thread::Builder::new().name(format!("ostler-{number}"));
+            let work = || queue.work(&|request, reply| respond(handler, request, reply));
+            builder.spawn_scoped(scope, work).map(drop)
+        });
+        // The threads end when the queue is empty, and the scope when they have.
+        match spawned {
+            Ok(()) => event_loop.run(),
+            Err(error) => {
+                drop(event_loop);
+                Err(RunError::Start(error))
+            }
+        }
+    })
+}
+
+/// Takes a worker apart, into what its threads need and the event loop.
+pub(crate) fn lend(worker: Worker) -> (ThreadQueue, EventLoop) {
+    let (sender, jobs) = async_channel::bounded(worker.waiting());
     let ring = worker.ring();
     if let Some(ring) = &ring {
         ring.announce(LinkKind::Threads);
     }
-    let queue = Queue { jobs, ring };
-    thread::scope(|scope| {
-        let queue = &queue;
-        let result = (0..threads)
-            .try_for_each(|number| {
-                let builder = thread::Builder::new().name(format!("ostler-{number}"));
-                builder.spawn_scoped(scope, move || work(queue, handler)).map(drop)
-            })
-            .map_err(RunError::Start)
-            .and_then(|()| run_event_loop(worker, sender, queue.ring.clone()));
-        // The threads end when the queue is empty, and the scope when they have.
-        queue.close();
-        result
-    })
+    let queue = Arc::new(Queue { jobs, ring });
+    let closes = Closes(Arc::clone(&queue));
+    (ThreadQueue(queue), EventLoop { worker, sender, closes })
+}
+
+impl ThreadQueue {
+    /// The life of a thread: gives requests to `handler`, one after the other, until the worker is
+    /// drained. A panic in it does not cost the thread.
+    pub fn work<H: Fn(Request, Reply)>(&self, handler: &H) {
+        work(&self.0, handler);
+    }
+}
+
+impl EventLoop {
+    /// Reports readiness, takes what comes over sockets to the threads, and returns when the worker
+    /// was told to end and its connections have. The threads end with it, once all is done.
+    ///
+    /// # Errors
+    ///
+    /// When readiness or the event loop fails. Nothing was served then.
+    pub fn run(self) -> Result<(), RunError> {
+        let ring = self.closes.0.ring.clone();
+        run_event_loop(self.worker, self.sender, ring)
+    }
+}
+
+/// Ends the threads when it is dropped.
+#[derive(Debug)]
+struct Closes(Arc<Queue>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 fn run_event_loop(
@@ -146,54 +212,45 @@ impl Queue {
 }
 
 /// The life of a thread.
-fn work<H: Fn(Request) -> Response>(queue: &Queue, handler: &H) {
+fn work<H: Handler>(queue: &Queue, handler: &H) {
     let tid = rustix::thread::gettid().as_raw_pid().unsigned_abs();
     start_clock();
     let mut start = 0;
     while let Some(work) = queue.next(&mut start) {
-        match work {
-            Work::Job(Job { request, reply }) if !reply.is_closed() => {
-                let line = RequestLine::of(&request);
-                let run = AssertUnwindSafe(|| run_job(request, reply, &line, handler));
-                if let Err(panic) = catch_unwind(run) {
-                    line.report_panic(&*panic);
-                }
-            }
+        let run = AssertUnwindSafe(|| match work {
             // Whoever wanted it has left.
-            Work::Job(_) => {}
+            Work::Job(job) if job.reply.is_closed() => {}
+            Work::Job(Job { request, reply }) => {
+                let context = Context::gathering();
+                let reply = Reply::on_connection(reply, context.clone());
+                context.run(|| handler.answer(request, reply));
+            }
             Work::Taken(taken) => {
                 taken.show_thread(tid);
-                let run = AssertUnwindSafe(|| from_ring::run(taken, handler));
-                if catch_unwind(run).is_err() {
-                    report(format_args!("what a handler left behind panicked"));
-                }
+                from_ring::run(taken, handler);
             }
+        });
+        if catch_unwind(run).is_err() {
+            report(format_args!("what a handler left behind panicked"));
         }
     }
 }
 
-/// Runs the handler for one request, and writes the body if that is made piece by piece.
-fn run_job<H: Fn(Request) -> Response>(
-    request: Request,
-    reply: oneshot::Sender<http::Response<Outgoing>>,
-    line: &RequestLine,
-    handler: &H,
-) {
-    let context = Context::gathering();
-    let (mut head, body) = context.run(|| call(request, line, handler)).into_parts();
-    context.write_to(&mut head.headers);
-    // A reply that nobody waits for is dropped: the client left.
+/// Calls a blocking handler for one request, and writes the body if that is made piece by piece.
+fn respond<H: Fn(Request) -> Response>(handler: &H, request: Request, reply: Reply) {
+    let line = RequestLine::of(&request);
+    let (head, body) = call(request, &line, handler).into_parts();
     match body.0 {
-        Source::Complete(bytes) => {
-            drop(reply.send(http::Response::from_parts(head, Outgoing::Complete(bytes))));
-        }
+        Source::Complete(bytes) => reply.complete(head, bytes),
         Source::Request(body) => {
-            drop(reply.send(http::Response::from_parts(head, Outgoing::Request(body))));
+            if let Err(error) = reply.send_back(head, body) {
+                line.report_broken_off(&error);
+            }
         }
         Source::Produced(produce) => {
-            let (writer, pieces) = Outgoing::pieces();
-            if reply.send(http::Response::from_parts(head, pieces)).is_ok() {
-                write_body(produce, writer, line);
+            let writer = reply.start(head, None);
+            if writer.is_wanted() {
+                write_body(produce, writer, &line);
             }
         }
     }
@@ -212,7 +269,12 @@ fn call<H: Fn(Request) -> Response>(request: Request, line: &RequestLine, handle
 
 /// Writes a body that is made piece by piece.
 fn write_body(produce: Produce, mut writer: BodyWriter, line: &RequestLine) {
-    match catch_unwind(AssertUnwindSafe(|| produce(&mut writer))) {
+    let produce = AssertUnwindSafe(|| {
+        // The head need not wait for the first piece.
+        writer.flush()?;
+        produce(&mut writer)
+    });
+    match catch_unwind(produce) {
         Ok(Ok(())) => {
             if let Err(error) = writer.finish() {
                 line.report_broken_off(&error);

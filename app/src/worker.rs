@@ -8,9 +8,11 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::control::{Control, Orders};
 use crate::environment::{Environment, Socket};
 use crate::listen::{Acceptor, Listener};
 use crate::ring::{Ring, RingError};
+use crate::threads::{EventLoop, ThreadQueue};
 use crate::{AnyError, Body, EnvironmentError, ListenAddress, Request, Response};
 use crate::{report, service, threads};
 
@@ -25,6 +27,9 @@ pub enum RunError {
     /// The shared-memory link cannot be used.
     #[error("the ring link cannot be used")]
     Ring(#[from] RingError),
+    /// The control socket cannot be used.
+    #[error("the control socket cannot be used")]
+    Control(#[source] io::Error),
     /// The inherited socket cannot be used.
     #[error("the inherited socket cannot be used")]
     Inherit(#[source] io::Error),
@@ -70,6 +75,7 @@ pub struct Worker {
     is_process: bool,
     stopper: Stopper,
     ring: Option<Arc<Ring>>,
+    control: Option<Control>,
 }
 
 /// Tells a worker to drain: to take no more, and to return when what it took is done.
@@ -86,7 +92,7 @@ impl Stopper {
 impl Worker {
     /// Makes the worker that the environment describes.
     ///
-    /// It drains on SIGTERM (and SIGINT), and reports readiness to `NOTIFY_SOCKET`, if set.
+    /// It drains on SIGTERM (and SIGINT), or when its control socket says so, and reports readiness to `NOTIFY_SOCKET`, if set.
     ///
     /// # Errors
     ///
@@ -112,7 +118,9 @@ impl Worker {
         };
         let ring =
             environment.link.map(|numbers| Ring::inherit(&numbers)).transpose()?.map(Arc::new);
-        let worker = Self { is_process: true, ring, ..worker };
+        let control = environment.control.map(Control::inherit).transpose();
+        let control = control.map_err(RunError::Control)?;
+        let worker = Self { is_process: true, ring, control, ..worker };
         Ok(worker.with_threads(environment.threads).with_concurrency(environment.concurrency))
     }
 
@@ -151,6 +159,7 @@ impl Worker {
             is_process: false,
             stopper,
             ring: None,
+            control: None,
         }
     }
 
@@ -188,8 +197,20 @@ impl Worker {
     where
         H: Fn(Request) -> Response + Sync,
     {
-        let (threads, concurrency) = (self.threads, self.concurrency);
-        threads::run(self, threads, concurrency, &handler)
+        let threads = self.threads;
+        threads::run(self, threads, &handler)
+    }
+
+    /// Takes the worker apart for threads that are not made here, such as those of an interpreter:
+    /// [`threads`](Self::thread_count) of them are to call [`ThreadQueue::work`], and one more
+    /// [`EventLoop::run`].
+    pub fn lend_threads(self) -> (ThreadQueue, EventLoop) {
+        threads::lend(self)
+    }
+
+    /// How many threads there are to be.
+    pub fn thread_count(&self) -> usize {
+        self.threads
     }
 
     /// Runs a service until drained: see [`service`](crate::service()).
@@ -211,6 +232,11 @@ impl Worker {
         service::run(self, threads, concurrency, service)
     }
 
+    /// How many requests may wait for a thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.concurrency
+    }
+
     /// The ring link, for who runs the worker.
     pub(crate) fn ring(&self) -> Option<Arc<Ring>> {
         self.ring.clone()
@@ -226,7 +252,8 @@ impl Worker {
             None
         };
         let told = self.stopper.0.subscribe();
-        let stop = Stop { signals, told, _keep: self.stopper, ring: self.ring };
+        let orders = self.control.map(Control::listen).transpose().map_err(RunError::Control)?;
+        let stop = Stop { signals, orders, told, _keep: self.stopper, ring: self.ring };
         let acceptor = self.listener.into_acceptor().map_err(RunError::Start)?;
         if self.is_process {
             sd_notify::notify(&[sd_notify::NotifyState::Ready]).map_err(RunError::Notify)?;
@@ -239,6 +266,8 @@ impl Worker {
 #[derive(Debug)]
 pub(crate) struct Stop {
     signals: Option<(Signal, Signal)>,
+    /// From the supervisor.
+    orders: Option<Orders>,
     told: watch::Receiver<bool>,
     /// Without a sender `told` would end by itself.
     _keep: Stopper,
@@ -265,6 +294,16 @@ impl Stop {
             _ = told => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = drain_ordered(&mut self.orders) => {}
         }
+    }
+}
+
+/// Waits until the control socket says that the worker has to drain; for ever without one. An
+/// application may have replaced what handles the signals.
+async fn drain_ordered(orders: &mut Option<Orders>) {
+    match orders {
+        Some(orders) => orders.drain().await,
+        None => std::future::pending().await,
     }
 }

@@ -22,6 +22,7 @@ pub mod python;
 pub mod server;
 pub mod stack;
 pub mod terminal;
+pub mod wait;
 
 use std::time::Duration;
 

@@ -18,6 +18,7 @@ use tokio::time::{Instant, interval, timeout};
 use crate::binary::{self, new_mark};
 use crate::log::{self, Log};
 use crate::process::{self, Process};
+use crate::wait::until;
 use crate::{Client, DEADLINE, POLL, Plan, Response};
 
 pub use crate::binary::{Ended, example, ostler_alone, target_folder};
@@ -130,18 +131,7 @@ impl Stack {
     #[track_caller]
     pub fn until(&self, wanted: impl Fn(&Value) -> bool) -> impl Future<Output = Value> {
         let caller = std::panic::Location::caller();
-        async move {
-            let mut ticks = interval(POLL);
-            let deadline = Instant::now() + DEADLINE;
-            loop {
-                ticks.tick().await;
-                let status = self.status().await;
-                if wanted(&status) {
-                    return status;
-                }
-                assert!(Instant::now() < deadline, "{caller}: never came to be: {status}");
-            }
-        }
+        until(caller, || self.status(), wanted)
     }
 
     /// Waits until a pool shows what is wanted; returns what it showed.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, interval};
 
 use crate::binary::built;
 use crate::process::MARK;
+use crate::wait::until;
 use crate::{DEADLINE, POLL, Stack};
 
 type Screen = Arc<Mutex<vt100::Parser>>;
@@ -99,17 +100,7 @@ impl Terminal {
     #[track_caller]
     pub fn until(&self, wanted: impl Fn(&str) -> bool) -> impl Future<Output = String> {
         let caller = std::panic::Location::caller();
-        async move {
-            let (mut ticks, deadline) = (interval(POLL), Instant::now() + DEADLINE);
-            loop {
-                ticks.tick().await;
-                let text = self.text();
-                if wanted(&text) {
-                    return text;
-                }
-                assert!(Instant::now() < deadline, "{caller}: never shown, but:\n{text}");
-            }
-        }
+        until(caller, async || self.text(), move |text| wanted(text))
     }
 
     /// Waits for the end of the program; returns its exit code.

@@ -182,21 +182,11 @@ impl Process {
             ToProxy::Hello { .. } => return Err(ProcessError::NoHello),
             ToProxy::AccessLog => self.set_access_log(only(descriptors)?),
             ToProxy::History => self.history = Some(only(descriptors)?),
-            ToProxy::Pool { name } => {
-                let counters = CounterPage::map(only(descriptors)?.as_fd())?;
-                let (unfit, proxies) = (Arc::clone(&self.unfit), Arc::clone(&self.proxies));
-                let pool = Pool::new((name.clone(), counters), proxies, unfit);
-                self.known.pools.entry(name).or_insert_with(|| Arc::new(pool));
-            }
-            ToProxy::PostMortems { pool } => {
-                if let Some(pool) = self.known.pools.get(&pool) {
-                    pool.post_mortems.store(Arc::new(post_mortems::read(only(descriptors)?)));
-                }
-            }
+            ToProxy::Pool { name } => self.add_pool(name, &only(descriptors)?)?,
+            ToProxy::PostMortems { pool } => self.note_post_mortems(&pool, only(descriptors)?),
             ToProxy::Routes => self.known.ledger.learn(descriptors)?,
             ToProxy::OriginServer { origin, url } => {
-                let counters = CounterPage::map(only(descriptors)?.as_fd())?;
-                self.known.servers.insert((origin, url), Arc::new(counters));
+                self.add_origin_server((origin, url), &only(descriptors)?)?;
             }
             ToProxy::Listener { name, address, configured, role } => {
                 self.sockets.add(name, (address, configured), role, descriptors);
@@ -204,11 +194,7 @@ impl Process {
             ToProxy::Config { version, loaded_unix_ms } => {
                 self.configure((version, loaded_unix_ms), descriptors).await?;
             }
-            ToProxy::ConfigError { message } => {
-                if let Some(running) = &self.running {
-                    running.shared.config_error.store(Arc::new(message));
-                }
-            }
+            ToProxy::ConfigError { message } => self.note_config_error(message),
             ToProxy::WorkerStarted { id, pid, rows: _, socket } => {
                 self.add_worker((id, pid), socket, descriptors)?;
             }
@@ -246,6 +232,37 @@ impl Process {
             ToProxy::Drain => self.drain(),
         }
         Ok(())
+    }
+
+    fn add_pool(&mut self, name: String, counters: &OwnedFd) -> Result<(), ProcessError> {
+        let counters = CounterPage::map(counters.as_fd())?;
+        let (unfit, proxies) = (Arc::clone(&self.unfit), Arc::clone(&self.proxies));
+        let pool = Pool::new((name.clone(), counters), proxies, unfit);
+        self.known.pools.entry(name).or_insert_with(|| Arc::new(pool));
+        Ok(())
+    }
+
+    fn note_post_mortems(&self, pool: &str, records: OwnedFd) {
+        if let Some(pool) = self.known.pools.get(pool) {
+            pool.post_mortems.store(Arc::new(post_mortems::read(records)));
+        }
+    }
+
+    /// Adds the counters of a server, which is known by its origin and its URL.
+    fn add_origin_server(
+        &mut self,
+        server: (String, String),
+        counters: &OwnedFd,
+    ) -> Result<(), ProcessError> {
+        let counters = CounterPage::map(counters.as_fd())?;
+        self.known.servers.insert(server, Arc::new(counters));
+        Ok(())
+    }
+
+    fn note_config_error(&self, message: Option<String>) {
+        if let Some(running) = &self.running {
+            running.shared.config_error.store(Arc::new(message));
+        }
     }
 
     /// Notes which proxy processes live. Lanes of the others are taken back at once, and their

@@ -319,7 +319,8 @@ fn thread(
     }
 }
 
-fn costs(costs: &ostler_segment::Costs) -> status::Costs {
+/// Costs as the status page has them.
+pub(crate) fn costs(costs: &ostler_segment::Costs) -> status::Costs {
     let ms = |us| Duration::from_micros(us).as_secs_f64() * 1_000.0;
     status::Costs {
         db_queries: costs.db_queries,

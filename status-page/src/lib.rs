@@ -7,6 +7,7 @@
 
 mod anchor;
 mod auto;
+mod crash;
 mod events;
 mod html;
 mod info;

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Uri, Version, request, response};
+use hyper::ext::ReasonPhrase;
 
 /// Fields for which there is room without asking for memory.
 const USUAL_FIELDS: usize = 64;
@@ -63,8 +64,9 @@ pub(crate) fn write(
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.push(b' ');
-    let reason = head.status.canonical_reason().unwrap_or_default();
-    out.extend_from_slice(reason.as_bytes());
+    let reason = head.extensions.get::<ReasonPhrase>().map(ReasonPhrase::as_bytes);
+    let usual = head.status.canonical_reason().unwrap_or_default();
+    out.extend_from_slice(reason.unwrap_or(usual.as_bytes()));
     out.extend_from_slice(b"\r\n");
     for (name, value) in &head.headers {
         // The link says where a body ends.
@@ -136,6 +138,11 @@ mod tests {
         check(200, &[], Some(0), true, "HTTP/1.1 200 OK\r\n\r\n");
         check(204, &[], Some(0), false, "HTTP/1.1 204 No Content\r\n\r\n");
         check(304, &[], Some(0), false, "HTTP/1.1 304 Not Modified\r\n\r\n");
+        let mut named = http::Response::new(());
+        named.extensions_mut().insert(ReasonPhrase::from_static(b"Fine"));
+        let mut out = Vec::new();
+        write(&mut out, &named.into_parts().0, None, false);
+        assert_eq!(out, b"HTTP/1.1 200 Fine\r\n\r\n");
         check(299, &[("transfer-encoding", "chunked")], None, false, "HTTP/1.1 299 \r\n\r\n");
     }
 

@@ -2,9 +2,9 @@
 //!
 //! It is the example `probe`, which is built with these tests.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -26,6 +26,21 @@ fn a_worker_takes_the_socket_it_inherits_reports_readiness_and_drains_on_term() 
         assert_eq!(client.answer().text(), expected);
 
         worker.terminate();
+        client.expect_end();
+        assert!(worker.child.wait().unwrap().success(), "{mode}");
+    }
+}
+
+#[test]
+fn a_worker_drains_when_its_control_socket_says_so() {
+    for mode in ["threads", "service"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut worker = Process::start(folder.path(), mode);
+        let mut client = worker.connect();
+        client.get("/");
+        assert_eq!(client.answer().status, 200, "{mode}");
+
+        worker.control.write_all(b"drain\n").unwrap();
         client.expect_end();
         assert!(worker.child.wait().unwrap().success(), "{mode}");
     }
@@ -125,6 +140,7 @@ fn a_log_that_nobody_reads_costs_no_thread() {
 struct Process {
     child: Child,
     socket: PathBuf,
+    control: UnixStream,
 }
 
 impl Process {
@@ -137,6 +153,7 @@ impl Process {
         let socket = folder.join("worker.sock");
         let listener = OwnedFd::from(UnixListener::bind(&socket).unwrap());
         let notify = bind_notify(folder);
+        let (control, theirs) = UnixStream::pair().unwrap();
         // The shell becomes the worker, so that LISTEN_PID is right.
         let mut command = Command::new("sh");
         command
@@ -147,12 +164,15 @@ impl Process {
             .env("LISTEN_FDS", "1")
             .env("NOTIFY_SOCKET", folder.join("notify.sock"))
             .envs([("OSTLER_POOL", "web"), ("OSTLER_SLOT", "1"), ("OSTLER_GENERATION", "7")])
-            .envs([("OSTLER_THREADS", "2"), ("OSTLER_CONCURRENCY", "4")])
-            .fd_mappings(vec![FdMapping { parent_fd: listener, child_fd: 3 }])
+            .envs([("OSTLER_THREADS", "2"), ("OSTLER_CONCURRENCY", "4"), ("OSTLER_CONTROL", "4")])
+            .fd_mappings(vec![
+                FdMapping { parent_fd: listener, child_fd: 3 },
+                FdMapping { parent_fd: theirs.into(), child_fd: 4 },
+            ])
             .unwrap();
         let child = command.spawn().unwrap();
         expect_ready(&notify);
-        Self { child, socket }
+        Self { child, socket, control }
     }
 
     fn connect(&self) -> Client {

@@ -35,6 +35,7 @@ pub use model::{
 };
 pub use reference::reference;
 pub use value::{
-    AccessFormat, Allow, ByteSize, HostPattern, Level, Link, ListenAddress, LogPath, OriginHost,
-    Ready, ResponseBuffering, RoutePath, ServerUrl, Share, Umask,
+    AccessFormat, Allow, ByteSize, CostHook, HostPattern, Level, Link, ListenAddress, LogPath,
+    MountPath, OriginHost, Ready, ResponseBuffering, RoutePath, ServerUrl, Share, Umask,
+    WsgiApplication,
 };

@@ -19,7 +19,7 @@
 //! A key is its field's name in kebab-case. `default` takes TOML. `computed` takes what the
 //! reference says and an expression, which may name the fields above it and the decoder.
 //! `required` takes TOML to go on checking with when the key is absent or wrong. `in` is a range
-//! that the value must be within.
+//! that the value must be within. `shown by` names what leaves keys out that do not apply.
 
 use crate::decode::Decoder;
 use crate::tree::TableNode;
@@ -123,7 +123,8 @@ pub(crate) fn key_name(field: &str) -> String {
 macro_rules! config_table {
     (
         $(#[doc = $doc:literal])*
-        $vis:vis struct $name:ident($decoder:ident) $(checked by $check:path)? {
+        $vis:vis struct $name:ident($decoder:ident)
+            $(checked by $check:path)? $(, shown by $shown:path)? {
             $(
                 $(#[doc = $field_doc:literal])*
                 pub $field:ident: $type:ty = $kind:ident $(($($arg:tt)*))? $(in $range:expr)?,
@@ -175,13 +176,14 @@ macro_rules! config_table {
             }
 
             fn encode(&self) -> $crate::table::Section {
-                $crate::table::Section(vec![$(
+                let all = $crate::table::Section(vec![$(
                     $crate::table::Item {
                         key: $crate::table::field!(@name $field: $kind [$($($arg)*)?]),
                         default: $crate::table::field!(@fallback $kind [$($($arg)*)?]),
                         encoded: $crate::table::field!(@encode self.$field, $kind),
                     }
-                ),*])
+                ),*]);
+                $crate::table::field!(@shown self, all, $($shown)?)
             }
         }
     };
@@ -263,6 +265,9 @@ macro_rules! field {
 
     (@demand $field:ident, required) => { $field? };
     (@demand $field:ident, $kind:ident) => { () };
+
+    (@shown $table:expr, $all:expr, ) => { $all };
+    (@shown $table:expr, $all:expr, $shown:path) => { $shown($table, $all) };
 
     (@encode $value:expr, optional) => {
         match &$value {

@@ -12,21 +12,23 @@ mod size;
 mod umask;
 mod url;
 mod words;
+mod wsgi;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub(crate) use duration::{DAY, HOUR, MILLISECOND};
+pub(crate) use duration::{DAY, HOUR, MILLISECOND, SECOND};
 pub use host::HostPattern;
 pub(crate) use net::MAX_SOCKET_PATH;
 pub use net::{Allow, ListenAddress};
 pub(crate) use path::check_plain_path;
-pub use path::{LogPath, RoutePath};
+pub use path::{LogPath, MountPath, RoutePath};
 pub use share::Share;
 pub use size::ByteSize;
 pub use umask::Umask;
 pub use url::{OriginHost, ServerUrl};
-pub use words::{AccessFormat, Level, Link, Ready, ResponseBuffering};
+pub use words::{AccessFormat, CostHook, Level, Link, Ready, ResponseBuffering};
+pub use wsgi::WsgiApplication;
 
 use crate::decode::Decoder;
 use crate::tree::{Data, Node};

@@ -18,8 +18,18 @@ pub enum Cost {
 }
 
 impl Cost {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::DbQueries,
+        Self::DbUs,
+        Self::OutboundCalls,
+        Self::OutboundUs,
+        Self::CacheHits,
+        Self::CacheMisses,
+    ];
+
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = Self::ALL.len();
 }
 
 /// Words of them in a row.
@@ -53,5 +63,28 @@ impl Costs {
             cache_hits: number(Cost::CacheHits),
             cache_misses: number(Cost::CacheMisses),
         }
+    }
+
+    /// Returns one of the numbers.
+    pub fn get(&self, cost: Cost) -> u64 {
+        match cost {
+            Cost::DbQueries => self.db_queries,
+            Cost::DbUs => self.db_us,
+            Cost::OutboundCalls => self.outbound_calls,
+            Cost::OutboundUs => self.outbound_us,
+            Cost::CacheHits => self.cache_hits,
+            Cost::CacheMisses => self.cache_misses,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_is_read_from_its_own_place() {
+        let costs = Costs::read(|cost| cost as u64);
+        assert_eq!(Cost::ALL.map(|cost| costs.get(cost)), [0, 1, 2, 3, 4, 5]);
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn open(status: &StatusConfig) -> Result<Option<OwnedFd>, String> {
     if size == 0 {
         return Ok(None);
     }
-    match open_at(path, size, LOCK_WAIT) {
+    match open_at(path, size, pause) {
         Ok(file) => Ok(Some(file.into())),
         Err(HistoryError::Io(error)) => {
             tracing::error!(path = %path.display(), %error, "history_unusable");
@@ -61,7 +61,7 @@ pub(crate) fn open(status: &StatusConfig) -> Result<Option<OwnedFd>, String> {
     }
 }
 
-fn open_at(path: &Path, size: u64, wait: Duration) -> Result<File, HistoryError> {
+fn open_at(path: &Path, size: u64, pause: impl FnMut(Duration)) -> Result<File, HistoryError> {
     if let Some(folder) = path.parent().filter(|folder| *folder == Path::new(DEFAULT_FOLDER)) {
         DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
     }
@@ -85,7 +85,7 @@ fn open_at(path: &Path, size: u64, wait: Duration) -> Result<File, HistoryError>
     if about.uid() != rustix::process::geteuid().as_raw() {
         return Err(HistoryError::Owner(about.uid()));
     }
-    lock(&file, wait)?;
+    lock(&file, LOCK_WAIT, pause)?;
     if about.len() != 0 && !is_ours(&file) {
         return Err(HistoryError::Foreign);
     }
@@ -94,20 +94,25 @@ fn open_at(path: &Path, size: u64, wait: Duration) -> Result<File, HistoryError>
 }
 
 /// Locks the file for as long as somebody has it open, the proxy process too.
-#[expect(clippy::disallowed_methods, reason = "nobody tells when a lock is free")]
-fn lock(file: &File, wait: Duration) -> Result<(), HistoryError> {
+/// `pause` lets so much time pass before the next look.
+fn lock(file: &File, wait: Duration, mut pause: impl FnMut(Duration)) -> Result<(), HistoryError> {
     let mut waited = Duration::ZERO;
     loop {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
             Err(rustix::io::Errno::WOULDBLOCK) if waited < wait => {
-                std::thread::sleep(LOOK_EVERY);
+                pause(LOOK_EVERY);
                 waited += LOOK_EVERY;
             }
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(HistoryError::Locked),
             Err(error) => return Err(io::Error::from(error).into()),
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nobody tells when a lock is free")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Whether a file that is not empty is a history; one that was never written to is all zeros.
@@ -145,34 +150,28 @@ mod tests {
     use super::*;
 
     const SIZE: u64 = 2 * 1024 * 1024;
-    const WAIT: Duration = Duration::from_millis(50);
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a process that takes its time to end")]
     fn the_file_is_made_private_and_of_its_size_and_belongs_to_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history");
-        let first = open_at(&path, SIZE, WAIT).unwrap();
+        let first = open_at(&path, SIZE, never).unwrap();
         let about = fs::metadata(&path).unwrap();
         assert_eq!((about.len(), about.permissions().mode() & 0o777), (SIZE, 0o600));
         assert!(SIZE <= about.blocks() * 512, "its place is taken");
-        assert_eq!(
-            open_at(&path, SIZE, WAIT).unwrap_err().to_string(),
-            "another supervisor uses it"
-        );
+        let mut waited = Duration::ZERO;
+        let error = open_at(&path, SIZE, |time| waited += time).unwrap_err();
+        assert_eq!((error.to_string().as_str(), waited), ("another supervisor uses it", LOCK_WAIT));
         first.write_all_at(b"OSTLHIST and more", 0).unwrap();
-        let killed = std::thread::spawn(move || {
-            // As a process takes its time to end.
-            std::thread::sleep(WAIT);
-            drop(first);
-        });
-        let kept = open_at(&path, SIZE, LOCK_WAIT).unwrap();
-        killed.join().unwrap();
+        // As a process takes its time to end.
+        let mut killed = Some(first);
+        let kept = open_at(&path, SIZE, |_| drop(killed.take())).unwrap();
+        assert!(killed.is_none());
         let mut start = [0; 8];
         kept.read_exact_at(&mut start, 0).unwrap();
         assert_eq!(start, MAGIC);
         drop(kept);
-        let resized = open_at(&path, 2 * SIZE, WAIT).unwrap();
+        let resized = open_at(&path, 2 * SIZE, never).unwrap();
         resized.read_exact_at(&mut start, 0).unwrap();
         assert_eq!((start, resized.metadata().unwrap().len()), ([0; 8], 2 * SIZE));
     }
@@ -183,15 +182,19 @@ mod tests {
         let path = folder.path().join("valuable");
         for content in ["short", "a text that somebody needs"] {
             fs::write(&path, content).unwrap();
-            let error = open_at(&path, SIZE, WAIT).unwrap_err().to_string();
+            let error = open_at(&path, SIZE, never).unwrap_err().to_string();
             assert!(error.starts_with("it is not a history of Ostler"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(matches!(open_at(&link, SIZE, WAIT), Err(HistoryError::Foreign)));
+        assert!(matches!(open_at(&link, SIZE, never), Err(HistoryError::Foreign)));
         let missing = folder.path().join("no/such/folder");
-        assert!(matches!(open_at(&missing, SIZE, WAIT), Err(HistoryError::Io(_))));
-        assert!(matches!(open_at(Path::new("/dev/null"), SIZE, WAIT), Err(HistoryError::Foreign)));
+        assert!(matches!(open_at(&missing, SIZE, never), Err(HistoryError::Io(_))));
+        assert!(matches!(open_at(Path::new("/dev/null"), SIZE, never), Err(HistoryError::Foreign)));
+    }
+
+    fn never(time: Duration) {
+        panic!("a lock that is free is not waited for, not even {time:?}");
     }
 }

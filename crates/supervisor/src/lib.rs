@@ -48,6 +48,7 @@ mod supervisor;
 mod systemd;
 mod tasks;
 mod tell;
+mod worker_control;
 mod worker_process;
 mod worker_set;
 mod workers;

@@ -42,6 +42,17 @@ pub enum Unfit {
     Health,
 }
 
+impl Unfit {
+    /// What the log says.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stuck { every_thread: true } => "every-thread-stuck",
+            Self::Stuck { every_thread: false } => "stuck",
+            Self::Health => "unhealthy",
+        }
+    }
+}
+
 /// How a process ended. `Display` is what the log and the status page say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerExit {

@@ -151,7 +151,7 @@ impl Place {
             WorkerCommand::Withdraw => {
                 machinery.proxy.tell(ToProxy::WorkerWithdraw { id }, Vec::new());
             }
-            WorkerCommand::Terminate => exit::terminate(process.pid),
+            WorkerCommand::Terminate => process.terminate(),
             WorkerCommand::Kill => exit::kill_group(process.pid),
         }
     }

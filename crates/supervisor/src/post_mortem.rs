@@ -5,6 +5,7 @@
 //! Everything in it is bounded: what a worker can write, its segment, its output and the names of
 //! its threads, is cut to size and escaped where it is shown.
 
+mod costs;
 mod threads;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -88,29 +89,10 @@ pub struct HeldRequest {
     /// Processor time it had used, in microseconds, where its worker tells.
     pub cpu_us: Option<u64>,
     /// What the application had reported of it.
-    pub costs: HeldCosts,
+    #[serde(with = "costs")]
+    pub costs: Costs,
     /// The thread it is on, if the worker says so and the thread is there.
     pub thread: Option<ThreadTrace>,
-}
-
-/// What the application had reported of a request: see [`Costs`].
-#[expect(missing_docs, reason = "as there")]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeldCosts {
-    pub db_queries: u64,
-    pub db_us: u64,
-    pub outbound_calls: u64,
-    pub outbound_us: u64,
-    pub cache_hits: u64,
-    pub cache_misses: u64,
-}
-
-impl From<Costs> for HeldCosts {
-    fn from(costs: Costs) -> Self {
-        let Costs { db_queries, db_us, outbound_calls, outbound_us, cache_hits, cache_misses } =
-            costs;
-        Self { db_queries, db_us, outbound_calls, outbound_us, cache_hits, cache_misses }
-    }
 }
 
 /// A thread, as the kernel shows it.
@@ -301,7 +283,7 @@ fn request(row: &ostler_segment::RowSnapshot, now: Duration) -> Option<(HeldRequ
         age_ms,
         is_stuck,
         cpu_us: request.cpu_us,
-        costs: request.costs.into(),
+        costs: request.costs,
         thread: None,
     };
     Some((held, Some(row.tid).filter(|&tid| tid != 0)))

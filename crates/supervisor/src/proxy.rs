@@ -141,7 +141,7 @@ impl Proxy {
             umask: None,
             directory: None,
             listens: false,
-            link_descriptors: 0,
+            further_descriptors: 0,
             command: vec![THIS_PROGRAM.to_owned(), "proxy".to_owned()],
         };
         let equipment = Equipment {

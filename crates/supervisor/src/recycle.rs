@@ -84,7 +84,7 @@ impl Supervisor {
             pool = id.pool,
             slot = id.slot,
             generation = id.generation,
-            ?reason,
+            reason = reason.name(),
             "worker_unfit"
         );
         let reason = match reason {

@@ -34,7 +34,7 @@ const PRIVATE: [&str; 6] = [
 pub(crate) struct Equipment {
     /// Standard input; `/dev/null` without.
     pub(crate) input: Option<OwnedFd>,
-    /// The listening socket of a worker, and what it has of the ring link.
+    /// The listening socket of a worker, what it has of the ring link, and its control socket.
     pub(crate) descriptors: Vec<OwnedFd>,
     /// Variables of the supervisor.
     pub(crate) inherited: Inherited,

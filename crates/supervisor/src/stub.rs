@@ -25,7 +25,7 @@ use crate::spawn::{self, THIS_PROGRAM};
 pub const EXIT_STATUS: u8 = 71;
 
 /// Where a worker finds its listening socket (`sd_listen_fds(3)`). The descriptors of the ring
-/// link follow it.
+/// link follow it, and the control socket behind them.
 pub(crate) const LISTEN_FD: i32 = 3;
 
 /// What a child process shall become.
@@ -43,8 +43,8 @@ pub(crate) struct Plan {
     pub(crate) directory: Option<PathBuf>,
     /// Whether [`LISTEN_FD`] is a listening socket, to be told by `LISTEN_PID`.
     pub(crate) listens: bool,
-    /// How many descriptors of the ring link follow it.
-    pub(crate) link_descriptors: u32,
+    /// How many descriptors follow it: those of the ring link, and the control socket.
+    pub(crate) further_descriptors: u32,
     /// Program and arguments.
     pub(crate) command: Vec<String>,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// How many descriptors from [`LISTEN_FD`] on the program gets.
     fn descriptors(&self) -> usize {
-        if self.listens { 1 + self.link_descriptors as usize } else { 0 }
+        if self.listens { 1 + self.further_descriptors as usize } else { 0 }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::event::{Event, SetId};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::figures;
 use crate::identity::Identity;
 use crate::limits::Limits;
@@ -29,6 +29,7 @@ use crate::ring::{Ring, WorkerSide};
 use crate::runtime_dir;
 use crate::spawn::{self, Child, Equipment, Inherited};
 use crate::stub::{LISTEN_FD, Plan};
+use crate::worker_control::WorkerControl;
 
 /// How long the last words of a worker are waited for. They are in the pipe already when it ends;
 /// only a process that left its group can hold the pipe open.
@@ -45,6 +46,8 @@ pub(crate) enum StartWorkerError {
     Segment(#[from] SegmentError),
     #[error("cannot create its ring link: {0}")]
     Ring(#[from] io::Error),
+    #[error("cannot create its control socket: {0}")]
+    Control(#[source] io::Error),
     #[error("cannot listen on {path}: {source}")]
     Socket { path: PathBuf, source: io::Error },
     #[error("cannot start a process: {0}")]
@@ -65,6 +68,8 @@ pub(crate) struct WorkerProcess {
     output: Tail,
     /// What every proxy gets of it.
     pub(crate) ring: Ring,
+    /// Where it is told to drain, if it is told.
+    control: Option<WorkerControl>,
     notify: PathBuf,
     readiness: AbortHandle,
     end: oneshot::Sender<End>,
@@ -105,12 +110,18 @@ impl WorkerProcess {
                 .map_err(|source| StartWorkerError::Socket { path: socket.clone(), source })?;
         let ready = notify::bind(&notify, model.identity)
             .map_err(|source| StartWorkerError::Socket { path: notify.clone(), source })?;
-        let plan = plan(&id, model, &ours);
+        let control = WorkerControl::create(config).map_err(StartWorkerError::Control)?;
+        let (control, their_control) = control.unzip();
+        let links = Links { ring: &ours, has_control: control.is_some() };
+        let plan = plan(&id, model, &links);
         let equipment = Equipment {
             input: None,
             inherited: Inherited::All,
-            environment: environment(&id, model, &notify, &ours),
-            descriptors: iter::once(listening).chain(ours.descriptors).collect(),
+            environment: environment(&id, model, &notify, &links),
+            descriptors: iter::once(listening)
+                .chain(ours.descriptors)
+                .chain(their_control)
+                .collect(),
         };
         let child = spawn::spawn(&plan, equipment).map_err(StartWorkerError::Spawn)?;
         let pid = child.pid;
@@ -122,7 +133,15 @@ impl WorkerProcess {
             Witness { id: id.clone(), pid, set: model.set, events, output: output.clone() };
         machinery.tasks.spawn(witness.watch(child, ended));
         let fault = None;
-        Ok(Self { id, pid, socket, segment, fault, output, ring, notify, readiness, end })
+        Ok(Self { id, pid, socket, segment, fault, output, ring, control, notify, readiness, end })
+    }
+
+    /// Asks it to end once it has done what it took.
+    pub(crate) fn terminate(&self) {
+        if let Some(control) = &self.control {
+            control.drain();
+        }
+        exit::terminate(self.pid);
     }
 
     /// Writes down what it is doing.
@@ -240,7 +259,26 @@ impl Witness {
     }
 }
 
-fn plan(id: &WorkerId, model: &Model<'_>, ring: &WorkerSide) -> Plan {
+/// What ties a worker to the proxy and the supervisor.
+struct Links<'a> {
+    ring: &'a WorkerSide,
+    has_control: bool,
+}
+
+impl Links<'_> {
+    /// How many descriptors that is.
+    fn count(&self) -> usize {
+        self.ring.descriptors.len() + usize::from(self.has_control)
+    }
+
+    /// The number of the control socket: the last descriptor.
+    fn control(&self) -> Option<i32> {
+        let before = i32::try_from(self.ring.descriptors.len()).ok()?;
+        self.has_control.then_some(LISTEN_FD + 1 + before)
+    }
+}
+
+fn plan(id: &WorkerId, model: &Model<'_>, links: &Links<'_>) -> Plan {
     Plan {
         parent: rustix::process::getpid().as_raw_pid(),
         identity: model.identity.cloned(),
@@ -248,7 +286,7 @@ fn plan(id: &WorkerId, model: &Model<'_>, ring: &WorkerSide) -> Plan {
         umask: model.config.umask.map(|umask| umask.0),
         directory: model.config.directory.clone(),
         listens: true,
-        link_descriptors: u32::try_from(ring.descriptors.len()).unwrap_or(0),
+        further_descriptors: u32::try_from(links.count()).unwrap_or(0),
         command: command(id, model.config),
     }
 }
@@ -268,7 +306,7 @@ fn environment(
     id: &WorkerId,
     model: &Model<'_>,
     notify: &std::path::Path,
-    ring: &WorkerSide,
+    links: &Links<'_>,
 ) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     if let Some(identity) = model.identity {
@@ -284,8 +322,10 @@ fn environment(
         ("OSTLER_CONCURRENCY", model.config.concurrency.to_string()),
     ];
     variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
-    let link = ring.variable(LISTEN_FD + 1).map(|link| ("OSTLER_LINK".to_owned(), link));
-    variables.extend(link);
+    let link = links.ring.variable(LISTEN_FD + 1);
+    variables.extend(link.map(|link| ("OSTLER_LINK".to_owned(), link)));
+    let control = links.control();
+    variables.extend(control.map(|number| ("OSTLER_CONTROL".to_owned(), number.to_string())));
     variables
 }
 
@@ -312,11 +352,13 @@ mod tests {
         let config = pool("command = ['a']\nthreads = 3\nenvironment = { A = 'b' }");
         let model = Model { set: SetId(1), config: &config, identity: None };
         let (_, ring) = Ring::create(&id(), &config, 1).unwrap();
-        let variables = environment(&id(), &model, Path::new("/run/notify"), &ring);
+        let links = Links { ring: &ring, has_control: true };
+        let variables = environment(&id(), &model, Path::new("/run/notify"), &links);
         let expected = [
             ("A", "b"),
             ("NOTIFY_SOCKET", "/run/notify"),
             ("OSTLER_CONCURRENCY", "3"),
+            ("OSTLER_CONTROL", "8"),
             ("OSTLER_GENERATION", "5"),
             ("OSTLER_LINK", "4,5,6,7"),
             ("OSTLER_POOL", "web"),

@@ -10,10 +10,10 @@ use fantoccini::elements::Element;
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
+use ostler_e2e::Driver;
 use ostler_e2e::stack::target_folder;
-use ostler_e2e::{DEADLINE, Driver, POLL};
+use ostler_e2e::wait::until;
 use serde_json::{Value, json};
-use tokio::time::{Instant, interval};
 
 #[path = "../../../status-page/tests/it/sample.rs"]
 mod sample;
@@ -70,18 +70,7 @@ impl Page {
     #[track_caller]
     fn until(&self, script: &str, wanted: impl Fn(&Value) -> bool) -> impl Future<Output = Value> {
         let caller = std::panic::Location::caller();
-        async move {
-            let mut ticks = interval(POLL);
-            let deadline = Instant::now() + DEADLINE;
-            loop {
-                ticks.tick().await;
-                let value = self.run(script).await;
-                if wanted(&value) {
-                    return value;
-                }
-                assert!(Instant::now() < deadline, "{caller}: never came to be: {value:#}");
-            }
-        }
+        until(caller, || self.run(script), wanted)
     }
 
     /// Waits until a finding is to be seen without scrolling that has all of these words.

@@ -23,6 +23,7 @@ mod operators;
 mod origins;
 mod overload;
 mod python;
+mod python_costs;
 mod readers;
 mod recycle;
 mod reliability;

@@ -110,7 +110,7 @@ async fn a_worker_without_a_thread_left_is_reported_without_grace() {
         assert!(stack.events("worker_unfit").is_empty(), "{link}: {}", stack.log());
         let second = ask(&stack, "/sleep/3600000").await;
         let line = stack.logged(|line| line.contains(" worker_unfit ")).await;
-        assert!(line.contains("every_thread: true"), "{link}: {line}");
+        assert!(line.contains("every-thread-stuck"), "{link}: {line}");
         drop((first, second));
     }
 }

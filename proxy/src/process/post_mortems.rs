@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ostler_status as status;
 use ostler_status::UnixTime;
-use ostler_supervisor::post_mortem::{HeldCosts, HeldRequest, Moment, PostMortem, ThreadTrace};
+use ostler_supervisor::post_mortem::{HeldRequest, Moment, PostMortem, ThreadTrace};
+
+use crate::snapshot;
 
 /// Reads the records of a pool. What cannot be read is logged, and shown as none.
 pub(super) fn read(file: OwnedFd) -> Vec<status::PostMortem> {
@@ -57,20 +59,8 @@ fn request(held: HeldRequest) -> status::HeldRequest {
         age_ms: held.age_ms,
         stuck: held.is_stuck,
         cpu_ms: held.cpu_us.map(|us| us / 1_000),
-        costs: costs(&held.costs),
+        costs: snapshot::costs(&held.costs),
         thread: held.thread.map(thread),
-    }
-}
-
-fn costs(held: &HeldCosts) -> status::Costs {
-    let ms = |us| Duration::from_micros(us).as_secs_f64() * 1_000.0;
-    status::Costs {
-        db_queries: held.db_queries,
-        db_ms: ms(held.db_us),
-        outbound_calls: held.outbound_calls,
-        outbound_ms: ms(held.outbound_us),
-        cache_hits: held.cache_hits,
-        cache_misses: held.cache_misses,
     }
 }
 

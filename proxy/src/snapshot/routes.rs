@@ -39,10 +39,10 @@ pub(super) fn take(ledger: &Ledger, live: &LiveConfig) -> Vec<status::Route> {
             told.push(route(charged, &totals, &by_pool));
             continue;
         }
-        let sum = others.get_or_insert_with(none);
+        let sum: &mut status::Route = others.get_or_insert_with(none);
         // What begins to cost something while there is room is told of the next time.
         if number == 0 || is_full {
-            add(sum, &route(charged, &totals, &by_pool));
+            sum.add(&route(charged, &totals, &by_pool));
         }
     }
     told.extend(others);
@@ -135,47 +135,6 @@ fn none() -> status::Route {
     status::Route { name: "(others)".to_owned(), ..status::Route::default() }
 }
 
-/// Adds a route to a sum. What is a share, or of one request alone, has no sum.
-fn add(sum: &mut status::Route, route: &status::Route) {
-    sum.busy += route.busy;
-    sum.requests_total += route.requests_total;
-    sum.errors_total += route.errors_total;
-    sum.shed_total += route.shed_total;
-    sum.bytes_received_total += route.bytes_received_total;
-    sum.bytes_sent_total += route.bytes_sent_total;
-    sum.thread_s_total += route.thread_s_total;
-    sum.cpu_s_total += route.cpu_s_total;
-    add_costs(&mut sum.costs, &route.costs);
-    sum.over_budget_total += route.over_budget_total;
-    add_durations(&mut sum.queue_wait, &route.queue_wait);
-    add_durations(&mut sum.run, &route.run);
-    let (sum, window) = (&mut sum.window, &route.window);
-    sum.requests += window.requests;
-    sum.errors += window.errors;
-    sum.shed += window.shed;
-    sum.thread_s += window.thread_s;
-    sum.cpu_s += window.cpu_s;
-    add_costs(&mut sum.costs, &window.costs);
-    sum.over_budget += window.over_budget;
-}
-
-fn add_costs(sum: &mut status::Costs, costs: &status::Costs) {
-    sum.db_queries += costs.db_queries;
-    sum.db_ms += costs.db_ms;
-    sum.outbound_calls += costs.outbound_calls;
-    sum.outbound_ms += costs.outbound_ms;
-    sum.cache_hits += costs.cache_hits;
-    sum.cache_misses += costs.cache_misses;
-}
-
-fn add_durations(sum: &mut status::Histogram, durations: &status::Histogram) {
-    sum.counts.resize(durations.counts.len(), 0);
-    for (sum, count) in sum.counts.iter_mut().zip(&durations.counts) {
-        *sum += count;
-    }
-    sum.sum_ms += durations.sum_ms;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,28 +148,5 @@ mod tests {
         let told = ledger.told(most_first());
         assert_eq!((told.len(), told.first(), told.last()), (TOLD, Some(&302), Some(&900)));
         assert_eq!(ledger.told([1, 2, 3].into_iter().chain(most_first())), told);
-    }
-
-    #[test]
-    fn a_sum_has_all_that_its_routes_have() {
-        let durations = |count| status::Histogram { counts: vec![count, 0], sum_ms: 1.5 };
-        let costs = status::Costs { db_queries: 3, db_ms: 0.5, ..status::Costs::default() };
-        let route = status::Route {
-            requests_total: 2,
-            thread_s_total: 0.25,
-            costs,
-            run: durations(2),
-            window: status::RouteWindow { requests: 1, costs, ..status::RouteWindow::default() },
-            ..status::Route::default()
-        };
-        let mut sum = none();
-        add(&mut sum, &route);
-        add(&mut sum, &route);
-        assert_eq!(
-            (sum.name.as_str(), sum.requests_total, sum.costs.db_queries),
-            ("(others)", 4, 6)
-        );
-        assert_eq!(sum.run, status::Histogram { counts: vec![4, 0], sum_ms: 3.0 });
-        assert_eq!((sum.window.requests, sum.window.costs.db_queries), (2, 6));
     }
 }

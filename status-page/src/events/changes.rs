@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Occurrence;
+use crate::crash::taken_along;
 use crate::snapshot::{EventKind, LastExit, Pool, PoolState, Recycled, Route, Snapshot};
 use crate::units::{bytes, duration};
 
@@ -85,8 +86,9 @@ fn exited(name: &str, before: &Pool, after: &Pool) -> Option<Occurrence> {
     let count = |pool: &Pool| pool.recycles_total.get("exit").copied().unwrap_or(0);
     let number = count(after).saturating_sub(count(before)).max(1);
     let said = exit.stderr.last().map_or_else(String::new, |line| format!(" It said: {line}"));
+    let along = taken_along(after, exit);
     let worker = format!("{}-{}", exit.slot, exit.generation);
-    let text = format!("Worker {worker} of pool {name} exited: {}.{said}", exit.exit);
+    let text = format!("Worker {worker} of pool {name} exited: {}.{along}{said}", exit.exit);
     Some(about(EventKind::WorkerExited, name, text, number))
 }
 

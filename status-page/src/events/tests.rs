@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::snapshot::{
-    LastExit, Origin, OriginServer, OverBudget, Pool, PoolState, Recycled, Request, Route,
-    ShedTotal, Thread, ThreadState, Worker, WorkerState,
+    HeldRequest, LastExit, Moment, Origin, OriginServer, OverBudget, Pool, PoolState, PostMortem,
+    Recycled, Request, Route, ShedTotal, Thread, ThreadState, Worker, WorkerState,
 };
 
 #[test]
@@ -93,10 +93,16 @@ fn the_end_of_a_worker_is_told_with_its_reason() {
         pool.last_exit =
             Some(LastExit { slot: 1, generation: 3, at, exit, stderr, ..<_>::default() });
         pool.recycles_total.insert("exit".to_owned(), 1);
+        let (method, target) = ("GET".to_owned(), "/report".to_owned());
+        let (moment, requests) =
+            (Moment::Crashed, vec![HeldRequest { method, target, ..<_>::default() }]);
+        pool.post_mortems =
+            vec![PostMortem { slot: 1, generation: 3, moment, requests, ..<_>::default() }];
     };
     web(
         exit,
-        &["WorkerExited web Worker 1-3 of pool web exited: signal 9. It said: out of memory"],
+        &["WorkerExited web Worker 1-3 of pool web exited: signal 9. It took 1 request along: \
+           GET /report. It said: out of memory"],
     );
     web(
         |pool| {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::collector::{Sample, SnapshotCollector, number, sample};
-use crate::snapshot::{BOUNDS_MS, Histogram, Route, Snapshot};
+use crate::snapshot::{Route, Snapshot};
 
 /// Routes, in the order of the configuration, that have series of their own. The position decides,
 /// so that no series ever begins to count for other routes.
@@ -106,46 +106,15 @@ fn told_of(routes: &[Route]) -> BTreeMap<[&str; 2], Route> {
         } else {
             [OTHERS, ""]
         };
-        add(told_of.entry(labels).or_default(), route);
+        told_of.entry(labels).or_default().add(route);
     }
     told_of
-}
-
-/// Adds the totals of another route.
-fn add(sum: &mut Route, route: &Route) {
-    sum.busy += route.busy;
-    sum.requests_total += route.requests_total;
-    sum.errors_total += route.errors_total;
-    sum.shed_total += route.shed_total;
-    sum.bytes_received_total += route.bytes_received_total;
-    sum.bytes_sent_total += route.bytes_sent_total;
-    sum.over_budget_total += route.over_budget_total;
-    sum.thread_s_total += route.thread_s_total;
-    sum.cpu_s_total += route.cpu_s_total;
-    sum.costs.db_queries += route.costs.db_queries;
-    sum.costs.db_ms += route.costs.db_ms;
-    sum.costs.outbound_calls += route.costs.outbound_calls;
-    sum.costs.outbound_ms += route.costs.outbound_ms;
-    sum.costs.cache_hits += route.costs.cache_hits;
-    sum.costs.cache_misses += route.costs.cache_misses;
-    add_histogram(&mut sum.queue_wait, &route.queue_wait);
-    add_histogram(&mut sum.run, &route.run);
-}
-
-fn add_histogram(sum: &mut Histogram, other: &Histogram) {
-    if other.counts.len() != BOUNDS_MS.len() + 1 {
-        return;
-    }
-    sum.counts.resize(other.counts.len(), 0);
-    for (sum, other) in sum.counts.iter_mut().zip(&other.counts) {
-        *sum += other;
-    }
-    sum.sum_ms += other.sum_ms;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{BOUNDS_MS, Histogram};
 
     #[test]
     fn routes_past_the_limit_are_told_of_together_and_unused_ones_not_at_all() {

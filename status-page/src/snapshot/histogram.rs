@@ -21,3 +21,17 @@ pub struct Histogram {
     /// All times together, in milliseconds.
     pub sum_ms: f64,
 }
+
+impl Histogram {
+    /// Adds another one. One with other buckets than ours is left out.
+    pub(super) fn add(&mut self, other: &Self) {
+        if other.counts.len() != BOUNDS_MS.len() + 1 {
+            return;
+        }
+        self.counts.resize(other.counts.len(), 0);
+        for (sum, other) in self.counts.iter_mut().zip(&other.counts) {
+            *sum += other;
+        }
+        self.sum_ms += other.sum_ms;
+    }
+}

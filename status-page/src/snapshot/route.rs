@@ -45,6 +45,25 @@ pub struct Route {
     pub over_budget: Option<OverBudget>,
 }
 
+impl Route {
+    /// Adds what another route cost. What is a share, or of one request alone, has no sum.
+    pub fn add(&mut self, other: &Self) {
+        self.busy += other.busy;
+        self.requests_total += other.requests_total;
+        self.errors_total += other.errors_total;
+        self.shed_total += other.shed_total;
+        self.bytes_received_total += other.bytes_received_total;
+        self.bytes_sent_total += other.bytes_sent_total;
+        self.thread_s_total += other.thread_s_total;
+        self.cpu_s_total += other.cpu_s_total;
+        self.costs.add(&other.costs);
+        self.over_budget_total += other.over_budget_total;
+        self.queue_wait.add(&other.queue_wait);
+        self.run.add(&other.run);
+        self.window.add(&other.window);
+    }
+}
+
 /// What a route cost in the window that its pool's percentiles are about, too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -68,6 +87,18 @@ pub struct RouteWindow {
     pub over_budget: u64,
 }
 
+impl RouteWindow {
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.shed += other.shed;
+        self.thread_s += other.thread_s;
+        self.cpu_s += other.cpu_s;
+        self.costs.add(&other.costs);
+        self.over_budget += other.over_budget;
+    }
+}
+
 /// What an application reports of its requests: with `ostler_app::Cost`, or in `Server-Timing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -87,6 +118,17 @@ pub struct Costs {
     pub cache_misses: u64,
 }
 
+impl Costs {
+    fn add(&mut self, other: &Self) {
+        self.db_queries += other.db_queries;
+        self.db_ms += other.db_ms;
+        self.outbound_calls += other.outbound_calls;
+        self.outbound_ms += other.outbound_ms;
+        self.cache_hits += other.cache_hits;
+        self.cache_misses += other.cache_misses;
+    }
+}
+
 /// A request that made too many database queries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -104,4 +146,33 @@ pub struct OverBudget {
     pub queries: u64,
     /// Time that its queries took, in milliseconds.
     pub db_ms: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::BOUNDS_MS;
+
+    #[test]
+    fn a_sum_has_all_that_its_routes_have() {
+        let counts = vec![2; BOUNDS_MS.len() + 1];
+        let run = Histogram { counts, sum_ms: 1.5 };
+        let costs = Costs { db_queries: 3, db_ms: 0.5, ..Costs::default() };
+        let route = Route {
+            requests_total: 2,
+            thread_s_total: 0.25,
+            costs,
+            run: run.clone(),
+            window: RouteWindow { requests: 1, costs, ..RouteWindow::default() },
+            ..Route::default()
+        };
+        // Of waits in the queue, nothing is known.
+        let mut sum = Route { queue_wait: run, ..Route::default() };
+        sum.add(&route);
+        sum.add(&route);
+        assert_eq!((sum.requests_total, sum.thread_s_total, sum.costs.db_queries), (4, 0.5, 6));
+        assert_eq!((sum.run.counts[0], sum.run.sum_ms), (4, 3.0));
+        assert_eq!((sum.queue_wait.counts[0], sum.queue_wait.sum_ms), (2, 1.5));
+        assert_eq!((sum.window.requests, sum.window.costs.db_queries), (2, 6));
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::{Scene, Severity, Verdict, ago, is_recent, last, route, since, since_first, told};
 use crate::anchor;
+use crate::crash::taken_along;
 use crate::snapshot::{Event, EventKind, LastExit, Pool, PoolState, Request};
 use crate::units::{count, duration};
 
@@ -48,14 +49,15 @@ pub(super) fn exit(scene: &Scene<'_>) -> Option<Verdict> {
     Some(verdict.look(anchor::pool(scene.name)))
 }
 
-/// As in `5.0 s ago: status 1. Its last words: "ImportError".`
+/// As in `5.0 s ago: status 1. It took 1 request along: GET /. Its last words: "ImportError".`
 fn ended(scene: &Scene<'_>, exit: &LastExit) -> String {
     let words = exit.stderr.iter().rev().find(|line| !line.trim().is_empty());
     let words = words.map_or_else(String::new, |line| {
         let words: String = line.trim().chars().take(WORDS).collect();
         format!(" Its last words: \"{words}\".")
     });
-    format!("{}: {}.{words}", ago(scene.snapshot, exit.at), exit.exit)
+    let along = taken_along(scene.pool, exit);
+    format!("{}: {}.{along}{words}", ago(scene.snapshot, exit.at), exit.exit)
 }
 
 fn advice(exit: &LastExit) -> &'static str {

@@ -167,6 +167,31 @@ fn paths_are_relative_to_the_file_and_commands_only_with_a_slash() {
 }
 
 #[test]
+fn a_python_pool_is_watched_and_resolved_by_its_script_and_shows_no_command() {
+    let config = Config::parse(EVERY_KEY, Path::new("/etc/o/a.toml")).unwrap();
+    let python = &config.pools["python"];
+    let application = python.wsgi.as_ref().unwrap();
+    assert_eq!(application.argument(), "/etc/o/bin/site.wsgi:site.app");
+    assert_eq!(python.reload_on_change, [Path::new("/etc/o/bin/site.wsgi")]);
+    assert_eq!(python.python, "/etc/o/venv/bin/python");
+    assert_eq!(python.mount.as_str(), "/app");
+    let effective = loaded("[pool.web]\nwsgi = 'site.wsgi:app'\n").effective(true);
+    let lines: Vec<String> = effective
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    for line in [
+        "wsgi = \"site.wsgi:app\" # a.toml:2",
+        "python = \"python3\" # default",
+        "# switch-interval is not set",
+        "reload-on-change = [] # default: none, or the script where wsgi is one",
+    ] {
+        assert!(lines.iter().any(|found| found == line), "{line:?} is not in\n{effective}");
+    }
+    assert!(!effective.contains("command ="), "{effective}");
+}
+
+#[test]
 fn the_environment_is_put_into_strings() {
     let text = "[pool.web]\ncommand = [\"${HOME_OF_SITE}/bin\", \"$${slot}\"]\n";
     assert_eq!(parse_text(text).pools["web"].command, ["/srv/site/bin", "${slot}"]);

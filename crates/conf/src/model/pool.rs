@@ -1,6 +1,7 @@
 //! `[pool.NAME]`: worker processes of one application.
 
 mod limits;
+mod wsgi;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,10 @@ use super::HealthConfig;
 use crate::decode::Decoder;
 use crate::table::config_table;
 use crate::tree::TableNode;
-use crate::value::{ByteSize, DAY, HOUR, Link, MILLISECOND, Ready, Umask, check_plain_path};
+use crate::value::{
+    ByteSize, CostHook, DAY, HOUR, Link, MILLISECOND, MountPath, Ready, Umask, WsgiApplication,
+    check_plain_path,
+};
 
 /// Most bytes of all warm-up paths of a pool. They travel in one message, whose limit is higher.
 const MAX_WARM_UP: usize = 16 * 1024;
@@ -24,13 +28,47 @@ config_table! {
     /// A fixed set of worker processes that run one application, each with a fixed number of
     /// threads. At most `processes` × `concurrency` requests run at a time; the others wait in a
     /// queue that the proxy owns.
+    /// It has either a `command` or `wsgi`.
     ///
     /// Replaces `WSGIDaemonProcess` of `mod_wsgi`.
-    pub struct PoolConfig(decoder) checked by check {
+    pub struct PoolConfig(decoder) checked by check, shown by wsgi::shown {
         /// The program and its arguments: a worker of our own, or any program that serves HTTP on
         /// an inherited socket. A program with a slash is a path; one without is looked for in
         /// `PATH`. `{pool}`, `{slot}`, `{threads}` and `{concurrency}` are replaced.
-        pub command: Vec<String> = required(["none"]),
+        pub command: Vec<String> = default([]),
+        /// A Python application instead of a `command`: `"module:callable"` as WSGI servers have
+        /// it, or the path of a script, which has a slash or ends in `.py`, such as
+        /// `"./site.wsgi"`; it may be followed by `:callable` as well. The callable is
+        /// `application` where none is named. Modules are looked for in `directory` as well.
+        /// Replaces `WSGIScriptAlias`.
+        pub wsgi: Option<WsgiApplication> = optional,
+        /// With `wsgi`: the interpreter, `CPython` 3.9 or newer; that of a virtual environment,
+        /// `bin/python` in it, brings its packages. A program with a slash is a path; one without
+        /// is looked for in `PATH`. The default is the name it has on most systems.
+        /// Replaces `python-home`, `WSGIPythonHome`.
+        pub python: String = default("python3"),
+        /// With `wsgi`: folders in which modules are looked for before all others; their `.pth`
+        /// files count. Replaces `python-path`, `WSGIPythonPath`.
+        pub python_path: Vec<PathBuf> = default([]),
+        /// With `wsgi`: the path, written as in a URL, below which the application is; it gets it
+        /// as `SCRIPT_NAME`. Which requests come to the pool is said by routes.
+        /// Replaces the first word of `WSGIScriptAlias`.
+        pub mount: MountPath = default("/"),
+        /// With `wsgi`: how long a thread keeps the interpreter lock while others wait for it,
+        /// from 1ms to 1s. Without it, 5 ms, that of `CPython`. Replaces `WSGISwitchInterval`.
+        pub switch_interval: Option<Duration> = optional,
+        /// With `wsgi`: so long after the `request-timeout` of its request a thread that is still
+        /// busy gets an exception raised, which ends the request unless code in C never returns;
+        /// only then, at `stuck-grace`, would its worker be replaced. Shorter than `stuck-grace`.
+        /// "0s": never, because an exception can come between any two steps of a program.
+        /// As `interrupt-timeout` of `mod_wsgi`.
+        pub interrupt_timeout: Option<Duration> = default("0s") in None..=Some(DAY),
+        /// With `wsgi`: scripts that are run in each worker before the application is imported.
+        /// Replaces `WSGIImportScript`.
+        pub preload: Vec<PathBuf> = default([]),
+        /// With `wsgi`: what is counted for each request beside time: `"db"`, queries of a
+        /// database and their time. Nothing by default, since it costs some time itself.
+        pub cost: Vec<CostHook> = default([]),
         /// How a worker shows that it can take requests: `"notify"` by `READY=1`, `"http"` by any
         /// answer to the first `warm-up` path, for programs that report too early or not at all.
         pub ready: Ready = default("notify"),
@@ -123,7 +161,10 @@ config_table! {
         /// Paths; when one of them is touched, replaced, or a symbolic link that leads elsewhere,
         /// every worker of the pool is replaced.
         /// One that does not exist is waited for.
-        pub reload_on_change: Vec<PathBuf> = default([]),
+        pub reload_on_change: Vec<PathBuf> = computed(
+            "none, or the script where wsgi is one",
+            wsgi.iter().filter_map(WsgiApplication::script).map(Path::to_path_buf).collect()
+        ),
         /// How a worker shows that it is well; one that does not is replaced. See below.
         pub health: Option<HealthConfig> = optional,
     }
@@ -137,11 +178,8 @@ impl PoolConfig {
 }
 
 fn check(mut pool: PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) -> PoolConfig {
-    let directory = decoder.sources.directory(table.place("command"));
-    match pool.command.first_mut() {
-        Some(program) => resolve_program(program, directory),
-        None => decoder.problem(table.place("command"), "`command`: must name a program"),
-    }
+    check_program(&mut pool, table, decoder);
+    wsgi::check(&pool, table, decoder);
     let comparable = !decoder.has_problem(table.place("threads"));
     if comparable && pool.concurrency < pool.threads {
         let message = format!(
@@ -159,6 +197,29 @@ fn check(mut pool: PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) -> 
     check_warm_up(&pool, table, decoder);
     check_environment(&pool, table, decoder);
     pool
+}
+
+/// Refuses a pool that has not one program, and makes that absolute.
+fn check_program(pool: &mut PoolConfig, table: &TableNode, decoder: &mut Decoder<'_>) {
+    resolve_program(&mut pool.python, decoder.sources.directory(table.place("python")));
+    if let Some(program) = pool.command.first_mut() {
+        resolve_program(program, decoder.sources.directory(table.place("command")));
+    }
+    match (table.get("command"), table.get("wsgi")) {
+        (None, None) => {
+            let message = format!("[{}] needs a `command` or `wsgi`", table.path);
+            decoder.absent(table.at, message);
+        }
+        (Some(_), Some(wsgi)) => {
+            decoder.problem(wsgi.at, "a pool has a `command` or `wsgi`, not both");
+        }
+        (Some(command), None) if table.elements("command").is_empty() => {
+            if !decoder.has_problem(command.at) {
+                decoder.problem(command.at, "`command`: must name a program");
+            }
+        }
+        (Some(_), None) | (None, Some(_)) => {}
+    }
 }
 
 /// Makes a program that is a relative path absolute.
@@ -258,7 +319,7 @@ impl PoolConfig {
 
 #[cfg(test)]
 mod tests {
-    use crate::Config;
+    use crate::{Config, PoolConfig};
 
     #[test]
     fn what_a_process_is_started_from_decides_whether_it_may_stay() {
@@ -270,13 +331,34 @@ mod tests {
         check("user = 'nobody'", false);
     }
 
+    #[test]
+    fn another_application_or_interpreter_needs_new_workers() {
+        let check = |keys: &str, expected: bool| {
+            let base = pool("wsgi = 'site.wsgi'");
+            let found = base.keeps_workers_under(&pool(&format!("wsgi = 'site.wsgi'\n{keys}")));
+            assert_eq!(found, expected, "{keys}");
+        };
+        check("stuck-grace = '1m'", true);
+        check("python = 'python3.12'", false);
+        check("python-path = ['/srv']", false);
+        check("mount = '/a'", false);
+        check("switch-interval = '1ms'", false);
+        check("interrupt-timeout = '1s'", false);
+        check("preload = ['/a']", false);
+        check("cost = ['db']", false);
+        let [module, script] = ["wsgi = 'site.wsgi:app'", "wsgi = '/srv/site.wsgi'"].map(pool);
+        assert!(!module.keeps_workers_under(&script));
+    }
+
     #[track_caller]
     fn check(keys: &str, expected: bool) {
-        let pool = |keys: &str| {
-            let text = format!("[pool.web]\ncommand = ['a']\n{keys}");
-            let path = std::path::Path::new("/etc/ostler.toml");
-            Config::parse(&text, path).unwrap().pools.remove("web").unwrap()
-        };
+        let pool = |keys: &str| pool(&format!("command = ['a']\n{keys}"));
         assert_eq!(pool("").keeps_workers_under(&pool(keys)), expected, "{keys}");
+    }
+
+    fn pool(keys: &str) -> PoolConfig {
+        let text = format!("[pool.web]\n{keys}");
+        let path = std::path::Path::new("/etc/ostler.toml");
+        Config::parse(&text, path).unwrap().pools.remove("web").unwrap()
     }
 }

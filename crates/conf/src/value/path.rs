@@ -93,6 +93,31 @@ impl Text for RoutePath {
     }
 }
 
+/// Where an application begins among the paths of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountPath(String);
+
+impl MountPath {
+    /// Returns the path: `/`, or one without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Text for MountPath {
+    const KIND: &'static str = "a request path";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        check_plain_path(text)?;
+        let path = text.strip_suffix('/').unwrap_or(text);
+        Ok(Self(if path.is_empty() { "/" } else { path }.to_owned()))
+    }
+
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// Checks the path of a request: one that a request can have after it was made plain.
 ///
 /// # Errors
@@ -140,6 +165,15 @@ mod tests {
                 format!("{text:?} has a segment that no request path keeps: `//`, `.` or `..`");
             check_text::<RoutePath>(text, Err(&message));
         }
+    }
+
+    #[test]
+    fn an_application_is_mounted_without_a_slash_at_the_end() {
+        check_text::<MountPath>("/", Ok("/"));
+        check_text::<MountPath>("/app", Ok("/app"));
+        check_text::<MountPath>("/a/b/", Ok("/a/b"));
+        check_text::<MountPath>("app", Err("\"app\" must begin with \"/\""));
+        check_text::<MountPath>("/a?b", Err("\"/a?b\" is more than a path: no `?` and no `#`"));
     }
 
     #[test]

@@ -63,6 +63,15 @@ word_value! {
 }
 
 word_value! {
+    "a cost"
+    /// What a Python worker counts for each request beside what every worker does.
+    pub enum CostHook {
+        /// Queries of a database, and the time they take.
+        Database = "db",
+    }
+}
+
+word_value! {
     "a place"
     /// Where a response goes that its client has not taken yet.
     pub enum ResponseBuffering {

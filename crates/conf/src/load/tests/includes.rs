@@ -60,7 +60,7 @@ fn mistakes_across_files_are_told_with_their_places() {
             ("b.toml", "[pool.web]\nthreads = '5s'\n"),
         ],
         "a.toml:3:1: unknown key `thread` in [server]; did you mean `threads`?\n\
-         b.toml:1:1: [pool.web] needs `command`\n\
+         b.toml:1:1: [pool.web] needs a `command` or `wsgi`\n\
          b.toml:2:11: `threads`: expected a whole number, found the string \"5s\"",
     );
     check(

@@ -151,7 +151,7 @@ fn what_a_worker_may_take_has_its_range() {
 
 #[test]
 fn a_pool_can_run() {
-    check("[pool.web]\nthreads = 1", "1:1: [pool.web] needs `command`");
+    check("[pool.web]\nthreads = 1", "1:1: [pool.web] needs a `command` or `wsgi`");
     check("[pool.web]\ncommand = []", "2:11: `command`: must name a program");
     check("[pool.web]\ncommand = ['a', '']", "2:17: `command`: must not be empty");
     check(
@@ -212,6 +212,63 @@ fn a_pool_can_run() {
     check(
         &pool("environment.A = 1"),
         "3:17: `environment`: `A`: expected a string, found a value that is no string",
+    );
+}
+
+#[test]
+fn a_pool_has_a_command_or_a_python_application() {
+    check(
+        "[pool.web]\ncommand = ['a']\nwsgi = 'site'",
+        "3:8: a pool has a `command` or `wsgi`, not both",
+    );
+    for key in [
+        "python = 'python3'",
+        "python-path = []",
+        "mount = '/'",
+        "switch-interval = '5ms'",
+        "interrupt-timeout = '0s'",
+        "preload = []",
+        "cost = []",
+    ] {
+        let name = key.split(' ').next().unwrap();
+        let message = format!(
+            "3:1: `{name}` is for a pool with `wsgi`; what a `command` needs stands in its words \
+             and in `environment`"
+        );
+        check(&format!("[pool.web]\ncommand = ['a']\n{key}"), &message);
+    }
+    let pool = |rest: &str| format!("[pool.web]\nwsgi = 'site'\n{rest}");
+    check(
+        &pool("link = 'http'"),
+        "3:8: `link`: a pool with `wsgi` has \"auto\" alone; for workers that serve HTTP start a \
+         server of your own with `command`",
+    );
+    check(
+        &pool("threads = 2\nconcurrency = 3"),
+        "4:15: `concurrency`: 3 is more than `threads`, 2: with `wsgi` a thread runs one request \
+         at a time; raise `threads`, and leave this out",
+    );
+    check(
+        &pool("switch-interval = '2s'"),
+        "3:19: `switch-interval`: \"2s\" is not within \"1ms\" to \"1s\"",
+    );
+    check(
+        &pool("interrupt-timeout = '10s'"),
+        "3:21: `interrupt-timeout`: \"10s\" is not shorter than `stuck-grace`, \"10s\": the worker \
+         would be replaced before",
+    );
+    check(&pool("python = ''"), "3:10: `python`: must not be empty");
+    check(&pool("mount = 'app'"), "3:9: `mount`: \"app\" must begin with \"/\"");
+    check(&pool("cost = ['sql']"), "3:9: `cost`: \"sql\" is not a cost; known: db");
+    check(
+        "[pool.web]\nwsgi = 'site:'",
+        "2:8: `wsgi`: \"\" is not the name of a callable, such as \"application\" or \
+         \"site.application\"",
+    );
+    check(
+        "[pool.web]\nwsgi = ['site']",
+        "2:8: `wsgi`: expected a WSGI application, found an array; write \"module:callable\" or \
+         the path of a script",
     );
 }
 

@@ -1,0 +1,77 @@
+//! `wsgi.errors`: lines for the error log, with the id of the request they are about.
+//!
+//! They go to standard error, from where the supervisor takes them into its log with the pool and
+//! the slot. A line goes out when it is whole, is flushed, or gets long.
+
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// Longest part of a line that waits for its end.
+const LINE_BYTES: usize = 8 * 1024;
+
+/// The stream of one request.
+#[pyclass(frozen, module = "ostler_python")]
+pub(crate) struct Errors {
+    id: String,
+    /// A line that is not whole.
+    begun: Mutex<String>,
+}
+
+impl Errors {
+    pub(crate) fn new(id: String) -> Self {
+        Self { id, begun: Mutex::default() }
+    }
+
+    /// Adds text, and returns the lines that are to be written.
+    fn take_lines(&self, text: &str, is_flush: bool) -> String {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.push_str(text);
+        let is_due = is_flush || LINE_BYTES <= begun.len();
+        let end = if is_due { begun.len() } else { begun.rfind('\n').map_or(0, |at| at + 1) };
+        let whole: String = begun.drain(..end).collect();
+        let named = |line: &str| format!("[{}] {line}\n", self.id);
+        whole.lines().map(named).collect::<Vec<_>>().concat()
+    }
+
+    /// Writes lines about this request.
+    pub(crate) fn report(&self, text: &str) {
+        write(&self.take_lines(text, true));
+    }
+}
+
+#[pymethods]
+impl Errors {
+    fn write(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<usize> {
+        let lines = self.take_lines(&text.to_string_lossy(), false);
+        py.detach(|| write(&lines));
+        text.len()
+    }
+
+    fn writelines(&self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+        for line in lines.try_iter()? {
+            self.write(py, line?.cast::<PyString>()?)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self, py: Python<'_>) {
+        let lines = self.take_lines("", true);
+        py.detach(|| write(&lines));
+    }
+}
+
+impl Drop for Errors {
+    fn drop(&mut self) {
+        self.report("");
+    }
+}
+
+/// What cannot be written is lost: a log that nobody reads must not cost a thread.
+fn write(lines: &str) {
+    if !lines.is_empty() {
+        drop(std::io::stderr().write_all(lines.as_bytes()));
+    }
+}
