@@ -129,7 +129,7 @@ def load(wsgi):
     name, found, attribute = wsgi.rpartition(":")
     if not found or "/" in attribute:
         name, attribute = wsgi, "application"
-    if "/" in name or name.endswith((".wsgi", ".py")):
+    if "/" in name or name.endswith(".py"):
         module = run_script(name, "ostler_wsgi")
     else:
         module = importlib.import_module(name)
