@@ -6,4 +6,5 @@ mod applications;
 mod environ;
 mod imports;
 mod life;
+mod reads;
 mod validator;
