@@ -30,7 +30,7 @@ def serve():
         connection, _ = listening.accept()
         with connection:
             path = connection.recv(65536).split()[1].decode()
-            if path == "/hold":
+            if path.startswith("/hold"):
                 hold()
             connection.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok")
 
