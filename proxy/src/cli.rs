@@ -59,6 +59,9 @@ pub(crate) enum Ask {
     Check {
         #[command(flatten)]
         file: ConfigFile,
+        /// Import the application of each pool with `wsgi`, as its workers would
+        #[arg(long)]
+        import: bool,
     },
     /// Prints the effective configuration: each key's value and where it came from
     Config {

@@ -24,7 +24,7 @@ pub(crate) fn run(ask: Ask) -> ExitCode {
         Ask::Run { file, allow_root } => {
             supervise(Options { config: file.path(), allow_root }).into()
         }
-        Ask::Check { file } => check(&file).into(),
+        Ask::Check { file, import } => check(&file, import).into(),
         Ask::Config { file, defaults } => show_config(&file, defaults).into(),
         Ask::Reload { target, force } => {
             with_socket(&target, |socket| control_client::reload(socket, force)).into()
@@ -86,18 +86,23 @@ pub(crate) fn complain(text: &str) {
 }
 
 fn supervise(options: Options) -> ExitStatus {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("ostler: {error}"));
-            return ExitStatus::System;
-        }
+        Err(exit_status) => return exit_status,
     };
     runtime.block_on(async {
         match Supervisor::start(options) {
             Ok((supervisor, socket)) => serve(supervisor, socket).await,
             Err(error) => refuse(&error),
         }
+    })
+}
+
+/// What runs everything of this process. On error it was said.
+fn runtime() -> Result<tokio::runtime::Runtime, ExitStatus> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        complain(&format!("ostler: {error}"));
+        ExitStatus::System
     })
 }
 
@@ -132,14 +137,29 @@ fn refuse(error: &StartError) -> ExitStatus {
     if error.is_config() { ExitStatus::Config } else { ExitStatus::System }
 }
 
-fn check(file: &ConfigFile) -> ExitStatus {
+fn check(file: &ConfigFile, import: bool) -> ExitStatus {
     let path = file.path();
-    match load(&path) {
-        Ok(_) => {
+    let loaded = match load(&path) {
+        Ok(loaded) => loaded,
+        Err(exit_status) => return exit_status,
+    };
+    let mut checked = ostler_supervisor::check_pools(&loaded);
+    if import && checked.is_ok() {
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
+            Err(exit_status) => return exit_status,
+        };
+        checked = runtime.block_on(ostler_supervisor::check_imports(&loaded));
+    }
+    match checked {
+        Ok(()) => {
             say(&format!("{}: ok", path.display()));
             ExitStatus::Done
         }
-        Err(exit_status) => exit_status,
+        Err(errors) => {
+            complain(&errors.to_string());
+            ExitStatus::Config
+        }
     }
 }
 

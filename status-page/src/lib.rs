@@ -35,11 +35,11 @@ pub use metrics::prometheus;
 pub use moment::UnixTime;
 pub use overview::{Overview, Summary, overview_json};
 pub use snapshot::{
-    BOUNDS_MS, Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind,
-    HeldRequest, Histogram, History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget,
-    PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy, Recycled, Request, Requests,
-    Route, RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Worker,
-    WorkerState,
+    BOUNDS_MS, Blame, Blamed, ByStatus, Cache, ClosedTotal, ConfigChanges, Connections, Costs,
+    Event, EventKind, HeldRequest, Histogram, History, LastExit, Machine, Moment, Origin,
+    OriginServer, OverBudget, PendingRecycle, Percentiles, Pool, PoolState, PostMortem, Proxy,
+    Recycled, Request, Requests, Route, RouteWindow, Server, ShedTotal, Snapshot, Thread,
+    ThreadState, ThreadTrace, Worker, WorkerState,
 };
 pub use stacks::{Stacks, StacksBusy, StacksThread, StacksWorker, stacks_json, stacks_text};
 pub use text::{TextStyle, text, text_in};

@@ -34,6 +34,14 @@ impl Loaded {
         effective::with_sources(&self.config, &self.root, &self.sources, show_defaults)
     }
 
+    /// An error about `key` of the pool called `pool`, at its value, or at the pool's head where
+    /// the key has its default: of what the files alone cannot say.
+    pub fn pool_error(&self, pool: &str, key: &str, message: String) -> ConfigError {
+        let table = self.root.table("pool").and_then(|pools| pools.table(pool));
+        let place = table.map_or(self.root.at, |table| table.place(key));
+        self.sources.error(place, message)
+    }
+
     /// The effective configuration with defaults, for more people than the operator at the
     /// terminal: whatever may be secret is replaced by `***`.
     pub fn masked(&self) -> String {

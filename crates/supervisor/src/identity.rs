@@ -1,11 +1,11 @@
 //! Who a process runs as.
 
 use std::os::fd::AsFd;
-use std::os::unix::fs::lchown;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use ostler_conf::PoolConfig;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,38 @@ impl Identity {
         Ok(())
     }
 
+    /// Returns what of `path`, the file or a folder on the way, has a mode that keeps the user
+    /// from reading. Rules beyond modes are not looked at; nor is what does not exist.
+    pub(crate) fn kept_out_by(&self, path: &Path) -> Option<PathBuf> {
+        const READ: u32 = 0o4;
+        const ENTER: u32 = 0o1;
+        let groups = self.groups();
+        let is_open = |path: &Path, wanted: u32| {
+            let Ok(found) = path.metadata() else { return true };
+            let shift = match (found.uid() == self.uid, groups.contains(&found.gid())) {
+                (true, _) => 6,
+                (false, true) => 3,
+                (false, false) => 0,
+            };
+            (found.mode() >> shift) & wanted == wanted
+        };
+        if self.uid == 0 {
+            return None;
+        }
+        let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
+        folders.reverse();
+        let all = folders.into_iter().map(|folder| (folder, ENTER)).chain([(path, READ)]);
+        let mut closed = all.filter(|(path, wanted)| !is_open(path, *wanted));
+        closed.next().map(|(path, _)| path.to_owned())
+    }
+
+    /// Every group of the user; its own alone where the database does not say.
+    fn groups(&self) -> Vec<u32> {
+        let name = std::ffi::CString::new(self.name.as_str()).ok();
+        let listed = name.and_then(|name| getgrouplist(&name, Gid::from_raw(self.gid)).ok());
+        listed.map_or_else(|| vec![self.gid], |all| all.into_iter().map(Gid::as_raw).collect())
+    }
+
     /// The variables that a login would set.
     pub(crate) fn environment(&self) -> [(&'static str, String); 3] {
         let home = self.home.to_string_lossy().into_owned();
@@ -127,6 +159,9 @@ pub(crate) fn set_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -153,6 +188,29 @@ mod tests {
         let [uid, gid] = [rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()];
         let (name, home) = ("me".to_owned(), PathBuf::new());
         give(&link, Some(&Identity { name, uid, gid, home })).unwrap();
+    }
+
+    #[test]
+    fn whom_a_mode_keeps_out_is_told_by_which() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, file) = (dir.path().join("folder"), dir.path().join("folder/file"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&file, "").unwrap();
+        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+        let (name, home) = ("no-such-user-here".to_owned(), PathBuf::new());
+        let stranger = Identity { name, uid: u32::MAX - 1, gid: u32::MAX - 1, home };
+        let check = |modes: [u32; 3], expected: Option<&Path>| {
+            for (path, mode) in [dir.path(), &folder, &file].into_iter().zip(modes) {
+                set(path, mode).unwrap();
+            }
+            assert_eq!(stranger.kept_out_by(&file).as_deref(), expected, "{modes:?}");
+        };
+        check([0o711, 0o751, 0o644], None);
+        check([0o711, 0o751, 0o640], Some(&file));
+        check([0o711, 0o750, 0o640], Some(&folder));
+        check([0o700, 0o750, 0o640], Some(dir.path()));
+        let root = Identity::find("root").unwrap();
+        assert_eq!(root.kept_out_by(&file), None);
     }
 
     #[test]

@@ -15,13 +15,12 @@ use tokio::net::unix::pipe;
 /// Longest line, in bytes. Longer than a stack frame of any language, shorter than a page of log.
 pub(crate) const MAX_LINE: usize = 8 * 1024;
 
-/// Lines kept of what a process complained about last.
-const TAIL_LINES: usize = 5;
+/// Lines kept of what a process complained about last, and their bytes: the whole traceback of an
+/// application in a framework, which has some sixty lines.
+const TAIL: (usize, usize) = (100, 16 * 1024);
 
 /// Lines kept of all that a process printed last, and their bytes.
-const LONG_TAIL: (usize, usize) = (20, 4 * 1024);
-/// Bytes kept of these lines together. They are shown on a page.
-const TAIL_BYTES: usize = 2 * 1024;
+const OUTPUT_TAIL: (usize, usize) = (20, 4 * 1024);
 
 /// The last lines a process printed, shared by who reads them and who tells of its end.
 #[derive(Clone, Debug)]
@@ -33,14 +32,14 @@ pub(crate) struct Tail {
 
 impl Default for Tail {
     fn default() -> Self {
-        Self::keeping((TAIL_LINES, TAIL_BYTES))
+        Self::keeping(TAIL)
     }
 }
 
 impl Tail {
-    /// Keeps more lines, for who reads them one by one.
-    pub(crate) fn long() -> Self {
-        Self::keeping(LONG_TAIL)
+    /// Keeps what is put down with every post-mortem.
+    pub(crate) fn of_output() -> Self {
+        Self::keeping(OUTPUT_TAIL)
     }
 
     fn keeping((most_lines, most_bytes): (usize, usize)) -> Self {
@@ -62,11 +61,6 @@ impl Tail {
         let lines = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().cloned().collect()
     }
-
-    /// Returns the lines as one text.
-    pub(crate) fn text(&self) -> String {
-        self.lines().join(" | ")
-    }
 }
 
 /// Where a line came from.
@@ -87,24 +81,32 @@ pub(crate) enum Source {
     Proxy,
 }
 
+/// Keeps the last lines of what a process prints, until it and all that share the pipe have closed
+/// it.
+pub(crate) async fn keep(stream: OwnedFd, tail: &Tail) {
+    if let Err(error) = read_lines(stream, |line| tail.push(line)).await {
+        tail.push(&format!("what it printed cannot be read: {error}"));
+    }
+}
+
 /// Logs what a process prints, until it and all that share the pipe have closed it.
 pub(crate) async fn forward(stream: OwnedFd, source: Source) {
-    if let Err(error) = forward_lines(stream, &source).await {
+    if let Err(error) = read_lines(stream, |line| log(&source, line)).await {
         tracing::warn!(%error, ?source, "output_lost");
     }
 }
 
-async fn forward_lines(stream: OwnedFd, source: &Source) -> io::Result<()> {
+async fn read_lines(stream: OwnedFd, mut each: impl FnMut(&str)) -> io::Result<()> {
     let mut stream = pipe::Receiver::from_owned_fd(stream)?;
     let mut lines = Lines::default();
     let mut buffer = vec![0; MAX_LINE];
     loop {
         let length = stream.read(&mut buffer).await?;
         if length == 0 {
-            lines.finish(|line| log(source, line));
+            lines.finish(each);
             return Ok(());
         }
-        lines.push(buffer.get(..length).unwrap_or_default(), |line| log(source, line));
+        lines.push(buffer.get(..length).unwrap_or_default(), &mut each);
     }
 }
 
@@ -184,25 +186,20 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_keeps_the_last_lines() {
-        let tail = Tail::default();
-        for number in 0..7 {
-            tail.push(&number.to_string());
+    fn a_tail_keeps_so_many_lines_and_so_many_bytes() {
+        for kept in [TAIL, OUTPUT_TAIL] {
+            let (most_lines, most_bytes) = kept;
+            let tail = Tail::keeping(kept);
+            for length in [1, 100, 3000, MAX_LINE, 0, 9] {
+                (0..200).for_each(|_| tail.push(&"x".repeat(length)));
+                let lines = tail.lines();
+                let bytes: usize = lines.iter().map(String::len).sum();
+                assert!(!lines.is_empty() && lines.len() <= most_lines && bytes <= most_bytes);
+            }
+            tail.push("last");
+            assert_eq!(tail.lines().len(), most_lines);
+            assert_eq!(tail.lines().last().map(String::as_str), Some("last"));
         }
-        assert_eq!(tail.text(), "2 | 3 | 4 | 5 | 6");
-    }
-
-    #[test]
-    fn the_long_tail_keeps_so_many_lines_and_so_many_bytes() {
-        let (most_lines, most_bytes) = LONG_TAIL;
-        let tail = Tail::long();
-        for length in [1, 100, 3000, MAX_LINE, 0, 9] {
-            (0..50).for_each(|_| tail.push(&"x".repeat(length)));
-            let lines = tail.lines();
-            let bytes: usize = lines.iter().map(String::len).sum();
-            assert!(!lines.is_empty() && lines.len() <= most_lines && bytes <= most_bytes);
-        }
-        assert_eq!(tail.lines().len(), most_lines);
     }
 
     #[track_caller]

@@ -194,7 +194,7 @@ impl Supervisor {
         let (old, new) = (self.live.config(), &loaded.config);
         rules::check_restart(old, new).map_err(ReloadError::Config)?;
         rules::check_force(old, new, force).map_err(ReloadError::Config)?;
-        start::check(new, self.options.allow_root)?;
+        start::check(&loaded, self.options.allow_root)?;
         if !self.machinery.proxy.is_serving() {
             return Err(ReloadError::System("the proxy process is starting".to_owned()));
         }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ostler_conf::{Config, ConfigErrors, LogPath};
+use ostler_conf::{Config, ConfigErrors, Loaded, LogPath};
 use ostler_segment::SegmentError;
 use tokio::sync::{mpsc, watch};
 
@@ -26,7 +26,7 @@ use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
 use crate::signals::Signals;
 use crate::supervisor::{Inputs, Live, Supervisor, now};
 use crate::tasks::Tasks;
-use crate::{history, log, rules, spawn};
+use crate::{history, log, python, rules, spawn};
 
 /// Mode of the control socket: who may use it may end everything.
 const CONTROL_MODE: u32 = 0o600;
@@ -102,7 +102,7 @@ impl Supervisor {
         spawn::keep_to_ourselves(&[]);
         let loaded = Config::load(&options.config)?;
         let config = &loaded.config;
-        let proxy_identity = check(config, options.allow_root)?;
+        let proxy_identity = check(&loaded, options.allow_root)?;
         let orphans = Orphans::adopt()?;
         let runtime_dir = RuntimeDir::prepare(&config.server.runtime_dir)?;
         runtime_dir.prepare_spool(proxy_identity.as_ref())?;
@@ -140,7 +140,8 @@ impl Supervisor {
 }
 
 /// Checks what the file alone cannot say. Returns whom the proxy process runs as.
-pub(crate) fn check(config: &Config, allow_root: bool) -> Result<Option<Identity>, StartError> {
+pub(crate) fn check(loaded: &Loaded, allow_root: bool) -> Result<Option<Identity>, StartError> {
+    let config = &loaded.config;
     let is_root = identity::is_root();
     rules::check_root(config, is_root, allow_root).map_err(StartError::Refused)?;
     if !is_root {
@@ -148,6 +149,7 @@ pub(crate) fn check(config: &Config, allow_root: bool) -> Result<Option<Identity
             tracing::info!(key, "user_without_effect");
         }
     }
+    python::check_library(loaded)?;
     for (name, pool) in &config.pools {
         Identity::of_pool(pool)
             .map_err(|error| StartError::Refused(format!("pool.{name}: {error}")))?;

@@ -18,6 +18,7 @@ use crate::event::{Event, SetId};
 use crate::exit::{self, Exit};
 use crate::figures;
 use crate::identity::Identity;
+use crate::last_words;
 use crate::limits::Limits;
 use crate::listeners;
 use crate::machinery::Machinery;
@@ -25,6 +26,7 @@ use crate::message::WorkerId;
 use crate::notify;
 use crate::output::{Source, Tail, forward};
 use crate::post_mortem::{Held, Moment, PostMortem};
+use crate::python::{self, LibraryError};
 use crate::ring::{Ring, WorkerSide};
 use crate::runtime_dir;
 use crate::spawn::{self, Child, Equipment, Inherited};
@@ -44,6 +46,8 @@ const MIN_BACKLOG: u32 = 128;
 pub(crate) enum StartWorkerError {
     #[error("cannot create its segment: {0}")]
     Segment(#[from] SegmentError),
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     #[error("cannot create its ring link: {0}")]
     Ring(#[from] io::Error),
     #[error("cannot create its control socket: {0}")]
@@ -114,7 +118,7 @@ impl WorkerProcess {
             .map_err(StartWorkerError::Control)?;
         let (control, their_control) = control.unzip();
         let links = Links { ring: &ours, has_control: control.is_some() };
-        let plan = plan(&id, model, &links);
+        let plan = plan(&id, model, &links)?;
         let equipment = Equipment {
             input: None,
             inherited: Inherited::All,
@@ -129,7 +133,7 @@ impl WorkerProcess {
         let events = machinery.events.clone();
         let readiness = machinery.tasks.spawn(tell_ready(ready, id.clone(), events.clone()));
         let (end, ended) = oneshot::channel();
-        let output = Tail::long();
+        let output = Tail::of_output();
         let witness =
             Witness { id: id.clone(), pid, set: model.set, events, output: output.clone() };
         machinery.tasks.spawn(witness.watch(child, ended));
@@ -235,9 +239,9 @@ impl Witness {
         let WorkerId { pool, slot, generation } = &self.id;
         let pid = self.pid.as_raw_pid();
         let (exit, reason) = (end.exit.to_string(), end.fault.as_deref());
-        let last_words = tail.text();
-        let stderr = Some(last_words.as_str()).filter(|words| !words.is_empty());
-        let lines = if end.is_planned { Vec::new() } else { tail.lines() };
+        let lines = tail.lines();
+        let in_short = last_words::line(&lines);
+        let stderr = Some(in_short.as_str()).filter(|words| !words.is_empty());
         if end.is_planned {
             tracing::info!(pool, slot, generation, pid, exit, "worker_exited");
         } else {
@@ -245,8 +249,8 @@ impl Witness {
         }
         let parts: Vec<&str> = [reason, Some(&exit), stderr].into_iter().flatten().collect();
         let story = format!("pool {pool:?}, worker {slot}: {}", parts.join(": "));
-        let event =
-            Event::WorkerTold { id: self.id.clone(), set: self.set, story, last_words: lines };
+        let last_words = if end.is_planned { Vec::new() } else { last_words::of(&lines) };
+        let event = Event::WorkerTold { id: self.id.clone(), set: self.set, story, last_words };
         // Nobody listens only while the supervisor ends.
         drop(self.events.send(event).await);
     }
@@ -284,8 +288,8 @@ impl Links<'_> {
     }
 }
 
-fn plan(id: &WorkerId, model: &Model<'_>, links: &Links<'_>) -> Plan {
-    Plan {
+fn plan(id: &WorkerId, model: &Model<'_>, links: &Links<'_>) -> Result<Plan, LibraryError> {
+    Ok(Plan {
         parent: rustix::process::getpid().as_raw_pid(),
         identity: model.identity.cloned(),
         limits: Limits::of(model.config),
@@ -293,19 +297,22 @@ fn plan(id: &WorkerId, model: &Model<'_>, links: &Links<'_>) -> Plan {
         directory: model.config.directory.clone(),
         listens: true,
         further_descriptors: u32::try_from(links.count()).unwrap_or(0),
-        command: command(id, model.config),
-    }
+        command: command(id, model.config)?,
+    })
 }
 
-/// The command, with what it may name in braces filled in.
-fn command(id: &WorkerId, config: &PoolConfig) -> Vec<String> {
+/// The command, with what it may name in braces filled in, or that of a Python worker.
+fn command(id: &WorkerId, config: &PoolConfig) -> Result<Vec<String>, LibraryError> {
+    if let Some(command) = python::command(config)? {
+        return Ok(command);
+    }
     let fill = |part: &String| {
         part.replace("{pool}", &id.pool)
             .replace("{slot}", &id.slot.to_string())
             .replace("{threads}", &config.threads.to_string())
             .replace("{concurrency}", &config.concurrency.to_string())
     };
-    config.command.iter().map(fill).collect()
+    Ok(config.command.iter().map(fill).collect())
 }
 
 fn environment(
@@ -350,7 +357,7 @@ mod tests {
              '{concurrency}', '{other}']\nthreads = 3\nconcurrency = 7",
         );
         let expected = ["gunicorn", "-w", "1", "--threads=3", "web-2", "7", "{other}"];
-        assert_eq!(command(&id(), &config), expected);
+        assert_eq!(command(&id(), &config).unwrap(), expected);
     }
 
     #[test]

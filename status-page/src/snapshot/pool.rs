@@ -242,7 +242,8 @@ pub struct LastExit {
     pub status: Option<i32>,
     /// The signal that ended it, if one did.
     pub signal: Option<i32>,
-    /// What it printed last to standard error: at most five lines.
+    /// What it printed last to standard error: the traceback of Python, at most 100 lines and
+    /// 16 KiB, or at most five lines.
     pub stderr: Vec<String>,
     /// Its resident memory when it was looked at last.
     pub rss_bytes: Option<u64>,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use ostler_status::{
-    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind, HeldRequest,
-    History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget, PendingRecycle,
-    Percentiles, Pool, PoolState, PoolTrend, PostMortem, Proxy, Request, Requests, Route,
-    RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Trends, UnixTime,
-    Worker, WorkerState,
+    Blame, Blamed, ByStatus, Cache, ClosedTotal, ConfigChanges, Connections, Costs, Event,
+    EventKind, HeldRequest, History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget,
+    PendingRecycle, Percentiles, Pool, PoolState, PoolTrend, PostMortem, Proxy, Request, Requests,
+    Route, RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Trends,
+    UnixTime, Worker, WorkerState,
 };
 
 /// 2026-01-01, midnight.
@@ -51,6 +51,7 @@ fn server() -> Server {
         uptime_s: 12_345.5,
         config_version: 3,
         config_loaded: UnixTime::from_ms(START_MS + 7_200_000),
+        config_changes: ConfigChanges { keys: vec!["pool.web.threads".to_owned()], left_out: 0 },
         config_error: Some("ostler.toml:3:1: unknown key `threds`, did you mean `threads`?".into()),
         proxy: Proxy {
             pid: 101,

@@ -192,6 +192,17 @@ fn a_python_pool_is_watched_and_resolved_by_its_script_and_shows_no_command() {
 }
 
 #[test]
+fn what_only_the_system_knows_is_told_where_the_key_stands() {
+    let loaded = loaded("\n[pool.web]\nthreads = 1\nwsgi = 'site'\n");
+    let check = |key: &str, expected: &str| {
+        let error = loaded.pool_error("web", key, "no".to_owned());
+        assert_eq!(error.to_string(), expected);
+    };
+    check("wsgi", "a.toml:4:8: no");
+    check("python", "a.toml:2:1: no");
+}
+
+#[test]
 fn the_environment_is_put_into_strings() {
     let text = "[pool.web]\ncommand = [\"${HOME_OF_SITE}/bin\", \"$${slot}\"]\n";
     assert_eq!(parse_text(text).pools["web"].command, ["/srv/site/bin", "${slot}"]);

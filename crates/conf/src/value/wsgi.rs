@@ -39,6 +39,11 @@ impl WsgiApplication {
         }
     }
 
+    /// Returns it as it was written, with the whole path of a script.
+    pub fn shown(&self) -> String {
+        self.text()
+    }
+
     /// Returns `module:callable` or `path:callable`, always with the callable, so that a path may
     /// have colons.
     pub fn argument(&self) -> String {

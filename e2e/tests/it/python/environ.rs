@@ -40,7 +40,7 @@ const CASES: &[Case] = &[
             ("wsgi.version", Some("(1, 0)")),
             ("wsgi.url_scheme", Some("http")),
             ("wsgi.multithread", Some("True")),
-            ("wsgi.multiprocess", Some("False")),
+            ("wsgi.multiprocess", Some("True")),
             ("wsgi.run_once", Some("False")),
             ("wsgi.input_terminated", Some("True")),
             ("mod_wsgi.process_group", Some("web")),
@@ -81,7 +81,7 @@ const CASES: &[Case] = &[
          Authorization: Basic eDp5\r\nX-Empty:\r\nX-Latin: \u{e9}\r\nX_Under: 1\r\n\
          Proxy: http://evil.example/\r\nX-Two:  a \t b  \r\n\r\n",
         &[
-            ("HTTP_X_ONE", Some("1,2")),
+            ("HTTP_X_ONE", Some("1, 2")),
             ("HTTP_COOKIE", Some("a=1; b=2")),
             ("HTTP_AUTHORIZATION", Some("Basic eDp5")),
             ("HTTP_X_EMPTY", Some("")),
@@ -140,7 +140,6 @@ const CASES: &[Case] = &[
             ("REMOTE_ADDR", Some("127.0.0.1")),
             ("wsgi.url_scheme", Some("http")),
             ("REQUEST_SCHEME", Some("http")),
-            ("HTTPS", None),
             ("HTTP_HOST", Some("a")),
             ("HTTP_X_FORWARDED_FOR", Some("127.0.0.1")),
         ],
@@ -157,7 +156,6 @@ const TRUSTED: &[Case] = &[
             ("REMOTE_ADDR", Some("203.0.113.9")),
             ("wsgi.url_scheme", Some("https")),
             ("REQUEST_SCHEME", Some("https")),
-            ("HTTPS", Some("on")),
             ("SERVER_PORT", Some("443")),
         ],
     ),
@@ -231,7 +229,7 @@ async fn the_environ_tells_of_the_pool() {
     let told = stack.get("/").await.json();
     assert_eq!(told["wsgi.multithread"], "False");
     assert_eq!(told["wsgi.multiprocess"], "True");
-    for key in ["wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "REMOTE_PORT"] {
+    for key in ["wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "mod_wsgi.version"] {
         assert!(told.get(key).is_some(), "{key}: {told}");
     }
 }
