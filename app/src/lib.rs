@@ -41,7 +41,7 @@ pub use crate::reply::Reply;
 pub use crate::request::RequestExt;
 pub use crate::response::{BodyWriter, ResponseBody};
 pub use crate::ring::RingError;
-pub use crate::threads::{EventLoop, ThreadQueue};
+pub use crate::threads::{EventLoop, StuckRequest, ThreadQueue};
 pub use crate::worker::{RunError, Stopper, Worker};
 
 /// A request as a blocking handler gets it. Its body is a [`std::io::Read`].

@@ -15,11 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 use std::time::Duration;
 
+use crate::threads::StuckRequest;
 pub(crate) use answer::Answer;
 use atomic_waker::AtomicWaker;
 pub(crate) use clock::start as start_clock;
 use ostler_segment::{
-    Access, Bell, Cell, CellTicket, Cost, LinkKind, Rung, Segment, SegmentError, take_inherited,
+    Access, Bell, Cell, CellTicket, Cost, LinkKind, RowState, Rung, Segment, SegmentError,
+    take_inherited,
 };
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -157,6 +159,16 @@ impl Ring {
                 return Some(Taken { ring: Arc::clone(self), row, lane, ticket });
             }
         }
+    }
+
+    /// The requests that are marked as stuck.
+    pub(crate) fn stuck(&self) -> Vec<StuckRequest> {
+        let rows = (0..self.segment.rows()).filter_map(|index| {
+            let row = self.segment.row(index);
+            let snapshot = row.snapshot().filter(|_| row.state() == Some(RowState::Stuck))?;
+            Some(StuckRequest { tid: snapshot.tid, row: (index, snapshot.sequence) })
+        });
+        rows.collect()
     }
 
     /// Wakes one of this worker's own threads: there is something for it that is not in a cell.

@@ -49,6 +49,15 @@ struct Job {
 #[derive(Clone, Debug)]
 pub struct ThreadQueue(Arc<Queue>);
 
+/// A request that its client was told of with 504, and whose handler still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StuckRequest {
+    /// The thread that has it, as the kernel numbers it.
+    pub tid: u32,
+    /// Its row, and which request in that it is.
+    pub row: (u32, u32),
+}
+
 /// Takes what comes over sockets to the threads, and ends them: see [`Worker::lend_threads`].
 #[derive(Debug)]
 #[must_use = "the worker serves while this runs"]
@@ -113,6 +122,13 @@ impl ThreadQueue {
     /// drained. A panic in it does not cost the thread.
     pub fn work<H: Fn(Request, Reply)>(&self, handler: &H) {
         work(&self.0, handler);
+    }
+}
+
+impl ThreadQueue {
+    /// The requests over the ring link that take longer than their `request-timeout`.
+    pub fn stuck(&self) -> Vec<StuckRequest> {
+        self.0.ring.as_ref().map(|ring| ring.stuck()).unwrap_or_default()
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::control::{Control, Orders};
+use crate::control::{Control, Stacks};
 use crate::environment::{Environment, Socket};
 use crate::listen::{Acceptor, Listener};
 use crate::ring::{Ring, RingError};
@@ -76,6 +76,7 @@ pub struct Worker {
     stopper: Stopper,
     ring: Option<Arc<Ring>>,
     control: Option<Control>,
+    stacks: Stacks,
 }
 
 /// Tells a worker to drain: to take no more, and to return when what it took is done.
@@ -87,12 +88,18 @@ impl Stopper {
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
+
+    /// Tells whether it was told.
+    pub fn is_stopped(&self) -> bool {
+        *self.0.borrow()
+    }
 }
 
 impl Worker {
     /// Makes the worker that the environment describes.
     ///
-    /// It drains on SIGTERM (and SIGINT), or when its control socket says so, and reports readiness to `NOTIFY_SOCKET`, if set.
+    /// It drains on SIGTERM (and SIGINT), or when its control socket says so, and reports
+    /// readiness to `NOTIFY_SOCKET`, if set.
     ///
     /// # Errors
     ///
@@ -160,6 +167,7 @@ impl Worker {
             stopper,
             ring: None,
             control: None,
+            stacks: Stacks::default(),
         }
     }
 
@@ -176,6 +184,14 @@ impl Worker {
     #[must_use]
     pub fn with_concurrency(self, concurrency: usize) -> Self {
         Self { concurrency: concurrency.max(self.threads), ..self }
+    }
+
+    /// Sets who tells the stacks of this process's threads when the supervisor asks: as JSON,
+    /// `{"threads": [{"tid": 1, "name": "", "frames": [""]}]}`. It is called on a thread of its own,
+    /// also while the worker drains.
+    #[must_use]
+    pub fn with_stacks(self, tell: impl Fn() -> String + Send + 'static) -> Self {
+        Self { stacks: Stacks::new(tell), ..self }
     }
 
     /// Where it listens. The port is the real one.
@@ -252,8 +268,10 @@ impl Worker {
             None
         };
         let told = self.stopper.0.subscribe();
-        let orders = self.control.map(Control::listen).transpose().map_err(RunError::Control)?;
-        let stop = Stop { signals, orders, told, _keep: self.stopper, ring: self.ring };
+        if let Some(control) = self.control {
+            control.listen(self.stopper.clone(), self.stacks).map_err(RunError::Control)?;
+        }
+        let stop = Stop { signals, told, _keep: self.stopper, ring: self.ring };
         let acceptor = self.listener.into_acceptor().map_err(RunError::Start)?;
         if self.is_process {
             sd_notify::notify(&[sd_notify::NotifyState::Ready]).map_err(RunError::Notify)?;
@@ -266,8 +284,6 @@ impl Worker {
 #[derive(Debug)]
 pub(crate) struct Stop {
     signals: Option<(Signal, Signal)>,
-    /// From the supervisor.
-    orders: Option<Orders>,
     told: watch::Receiver<bool>,
     /// Without a sender `told` would end by itself.
     _keep: Stopper,
@@ -294,16 +310,6 @@ impl Stop {
             _ = told => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = drain_ordered(&mut self.orders) => {}
         }
-    }
-}
-
-/// Waits until the control socket says that the worker has to drain; for ever without one. An
-/// application may have replaced what handles the signals.
-async fn drain_ordered(orders: &mut Option<Orders>) {
-    match orders {
-        Some(orders) => orders.drain().await,
-        None => std::future::pending().await,
     }
 }

@@ -91,6 +91,19 @@ pub(crate) enum Ask {
         #[command(flatten)]
         target: Target,
     },
+    /// Prints what every thread of a pool is doing: its request, and the calls it is in
+    Stacks {
+        /// The pool
+        pool: String,
+        /// Print threads that take no requests, too
+        #[arg(long)]
+        all: bool,
+        /// Print JSON, which has all threads
+        #[arg(long, conflicts_with = "all")]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Finishes the requests that were accepted, then ends; returns when it has
     Stop {
         #[command(flatten)]
@@ -221,6 +234,7 @@ mod tests {
         check(&["rnu"], ExitStatus::Usage);
         check(&["run", "--port", "80"], ExitStatus::Usage);
         check(&["status", "--json", "--auto"], ExitStatus::Usage);
+        check(&["stacks"], ExitStatus::Usage);
         check(&["status", "--at", "yesterday"], ExitStatus::Usage);
         check(&["top", "--interval", "1ms"], ExitStatus::Usage);
         check(&["top", "--interval", "2h"], ExitStatus::Usage);

@@ -10,7 +10,7 @@ use ostler_supervisor::{Options, StartError, Supervisor, guard, log, stub};
 
 use crate::cli::{Ask, ConfigFile, ExitStatus, Target};
 use crate::control::Control;
-use crate::control_client::{self, AskError, Form};
+use crate::control_client::{self, AskError, Form, StacksForm};
 use crate::process;
 use crate::top::{self, TopOptions};
 use crate::{touch, watch};
@@ -34,6 +34,14 @@ pub(crate) fn run(ask: Ask) -> ExitCode {
         }
         Ask::Recycle { pool: None, target, .. } => {
             with_socket(&target, control_client::recycle_proxy).into()
+        }
+        Ask::Stacks { pool, all, json, target } => {
+            let form = match (json, all) {
+                (true, _) => StacksForm::Json,
+                (false, true) => StacksForm::All,
+                (false, false) => StacksForm::Text,
+            };
+            with_socket(&target, |socket| control_client::stacks(socket, &pool, form)).into()
         }
         Ask::Stop { target, now } => {
             with_socket(&target, |socket| control_client::stop(socket, now)).into()

@@ -4,6 +4,7 @@
 //! POST /reload  {"force": false}  200 {"version": 2}, or 409, 422, 500, 503 {"error": "…"}
 //! POST /recycle {"proxy": true}   200 {"proxy": 2}, or 400, 409, 422, 500, 503 {"error": "…"}
 //! POST /recycle {"pool": "web"}   200 {"recycled": "web"}, or 404, 422, 500, 503 {"error": "…"}
+//! GET  /stacks?pool=web           200 what its threads are doing, or 404, 503 {"error": "…"}
 //! POST /stop    {"now": false}    200 {"stopped": true}, when everything has ended
 //! GET  /status                    what the status page answers; the query is passed on,
 //!                                 `json` where there is none
@@ -23,11 +24,13 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ostler_supervisor::{Handle, RecycleError, ReloadError};
+use ostler_supervisor::{Handle, RecycleError, ReloadError, StacksError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
+
+use crate::stacks;
 
 /// Connections at one time; more wait. Each is one command of an operator.
 const MAX_CONNECTIONS: usize = 32;
@@ -120,13 +123,14 @@ async fn answer(request: Request<Incoming>, handle: &Handle) -> Answer {
     let done = match (request.method(), request.uri().path()) {
         (&Method::POST, "/reload") => reload(request, handle).await,
         (&Method::POST, "/recycle") => recycle(request, handle).await,
+        (&Method::GET, "/stacks") => stacks(request.uri().query(), handle).await,
         (&Method::POST, "/stop") => stop(request, handle).await,
         (&Method::GET, "/status") => status(request.uri().query(), handle).await,
-        (_, "/reload" | "/recycle" | "/stop" | "/status") => {
+        (_, "/reload" | "/recycle" | "/stacks" | "/stop" | "/status") => {
             Err((StatusCode::METHOD_NOT_ALLOWED, "another method is meant here".to_owned()))
         }
         _ => {
-            let known = "there are /reload, /recycle, /stop and /status";
+            let known = "there are /reload, /recycle, /stacks, /stop and /status";
             Err((StatusCode::NOT_FOUND, known.to_owned()))
         }
     };
@@ -202,6 +206,25 @@ fn recycle_status(error: &RecycleError) -> StatusCode {
     }
 }
 
+async fn stacks(query: Option<&str>, handle: &Handle) -> Result<Answer, Failure> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let Some((_, pool)) = pairs.find(|(name, _)| name == "pool") else {
+        return Err((StatusCode::BAD_REQUEST, "\"pool\" must name a pool".to_owned()));
+    };
+    match handle.stacks(pool.into_owned()).await {
+        Ok(found) => {
+            let document = ostler_status::stacks_json(&stacks::shown(found));
+            Ok(json_text(StatusCode::OK, document))
+        }
+        Err(error @ StacksError::UnknownPool { .. }) => {
+            Err((StatusCode::NOT_FOUND, error.to_string()))
+        }
+        Err(error @ StacksError::Stopping) => {
+            Err((StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
+        }
+    }
+}
+
 async fn stop(request: Request<Incoming>, handle: &Handle) -> Result<Answer, Failure> {
     let StopRequest { now } = read(request).await?;
     handle.stop(now).await;
@@ -261,7 +284,11 @@ async fn ask_proxy(socket: &Path, target: &str) -> Result<Answer, BoxError> {
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(format!("{value}\n"))));
+    json_text(status, format!("{value}\n"))
+}
+
+fn json_text(status: StatusCode, document: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(document)));
     *answer.status_mut() = status;
     let kind = http::HeaderValue::from_static("application/json");
     answer.headers_mut().insert(http::header::CONTENT_TYPE, kind);

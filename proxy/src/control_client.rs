@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use ostler_status::{Snapshot, TextStyle, UnixTime};
+use ostler_status::{Snapshot, Stacks, TextStyle, UnixTime};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -76,6 +76,29 @@ pub(crate) fn recycle(socket: &Path, pool: &str) -> Result<String, AskError> {
     let body = serde_json::json!({ "pool": pool }).to_string();
     let (_answer, _supervisor) = run(ask(socket, Method::POST, "/recycle", body))?;
     Ok(format!("recycled: every worker of pool {pool:?} is replaced"))
+}
+
+/// How stacks are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StacksForm {
+    /// The document.
+    Json,
+    /// Lines, also of threads that take no requests.
+    All,
+    /// Lines of threads that take requests.
+    Text,
+}
+
+/// Returns what the threads of a pool are doing.
+pub(crate) fn stacks(socket: &Path, pool: &str, form: StacksForm) -> Result<String, AskError> {
+    let pool: String = form_urlencoded::byte_serialize(pool.as_bytes()).collect();
+    let text = run(document(socket, &format!("/stacks?pool={pool}")))?;
+    if form == StacksForm::Json {
+        return Ok(escaped(&text));
+    }
+    let stacks: Stacks = serde_json::from_str(&text)
+        .map_err(|error| AskError::Broken(format!("{error} in what it says")))?;
+    Ok(ostler_status::stacks_text(&stacks, form == StacksForm::All))
 }
 
 /// Has everything ended, and waits for the end of the supervisor itself.

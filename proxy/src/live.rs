@@ -25,6 +25,8 @@ pub(crate) struct LiveConfig {
     pub(crate) version: u64,
     /// When it was read, since the epoch.
     pub(crate) loaded: Duration,
+    /// The keys that differ from those of the one before, where this process knows that.
+    pub(crate) changed: Vec<String>,
     /// Its text for operators: each value with its source, secrets masked.
     pub(crate) shown: String,
     pub(crate) head_limits: HeadLimits,
@@ -146,10 +148,12 @@ impl LiveConfig {
             source,
         })?;
         let ConfigRead { version, loaded, shown } = read;
+        let changed = before.map(|before| config.changed_since(&before.config));
         Ok(Self {
             config,
             version,
             loaded,
+            changed: changed.unwrap_or_default(),
             shown,
             head_limits,
             routes,

@@ -41,6 +41,7 @@ mod respond;
 mod shared;
 mod snapshot;
 mod spool;
+mod stacks;
 mod status;
 mod tasks;
 mod top;

@@ -31,12 +31,13 @@ use crate::clock;
 use crate::event_loop::EventLoop;
 use crate::history::{History, Recorder};
 use crate::ledger::{self, HeldRows, LedgerError};
-use crate::live::{BuildError, ConfigRead, Known, LiveConfig, Origin};
+use crate::live::{ConfigRead, Known, LiveConfig, Origin};
 use crate::origin::RESOLVE_EVERY;
 use crate::places::Places;
 use crate::pool::{Outlook, Pool, UnfitWorkers};
 use crate::proxies::Proxies;
 use crate::shared::{Complaints, Gauges, Phase, RequestIds, Shared, Supervisor};
+use crate::stacks::StackQuestions;
 use crate::tasks::Tasks;
 
 /// How long a configuration waits for names to be looked up; those that take longer come later.
@@ -93,7 +94,7 @@ async fn serve() -> Result<(), ProcessError> {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut tick = tokio::time::interval(ledger::TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let unfit = Arc::clone(&process.unfit);
+    let (unfit, stacks) = (Arc::clone(&process.unfit), Arc::clone(&process.stacks));
     loop {
         tokio::select! {
             message = process.channel.recv::<ToProxy>() => {
@@ -105,9 +106,9 @@ async fn serve() -> Result<(), ProcessError> {
             _ = resolve.tick() => process.resolve_origins(),
             _ = sweep.tick() => process.sweep(),
             _ = tick.tick() => process.tick_ledger(),
+            pool = stacks.next() => process.tell(FromProxy::Stacks { pool }).await?,
             (id, reason) = unfit.next() => {
-                let message = FromProxy::WorkerUnfit { id, reason };
-                process.channel.send(&message, &[]).await.map_err(ProcessError::Channel)?;
+                process.tell(FromProxy::WorkerUnfit { id, reason }).await?;
             }
         }
     }
@@ -127,6 +128,7 @@ struct Process {
     proxies: Arc<Proxies>,
     sockets: ListenerSockets,
     unfit: Arc<UnfitWorkers>,
+    stacks: Arc<StackQuestions>,
     is_draining: bool,
 }
 
@@ -169,6 +171,7 @@ impl Process {
             proxies: Arc::new(Proxies::new(incarnation)),
             sockets: ListenerSockets::default(),
             unfit: Arc::default(),
+            stacks: Arc::default(),
             is_draining: false,
         })
     }
@@ -184,6 +187,7 @@ impl Process {
             ToProxy::History => self.history = Some(only(descriptors)?),
             ToProxy::Pool { name } => self.add_pool(name, &only(descriptors)?)?,
             ToProxy::PostMortems { pool } => self.note_post_mortems(&pool, only(descriptors)?),
+            ToProxy::Stacks { pool } => self.stacks.answered(&pool, only(descriptors)?),
             ToProxy::Routes => self.known.ledger.learn(descriptors)?,
             ToProxy::OriginServer { origin, url } => {
                 self.add_origin_server((origin, url), &only(descriptors)?)?;
@@ -225,9 +229,7 @@ impl Process {
                     pool.set_outlook(Outlook::new(pending, retry_in_ms));
                 }
             }
-            ToProxy::Sync => {
-                self.channel.send(&FromProxy::Synced, &[]).await.map_err(ProcessError::Channel)?;
-            }
+            ToProxy::Sync => self.tell(FromProxy::Synced).await?,
             ToProxy::LameDuck => self.set_phase(Phase::LameDuck),
             ToProxy::Drain => self.drain(),
         }
@@ -295,7 +297,7 @@ impl Process {
                 FromProxy::ConfigRefused { version, message }
             }
         };
-        self.channel.send(&answer, &[]).await.map_err(ProcessError::Channel)
+        self.tell(answer).await
     }
 
     async fn apply(
@@ -321,12 +323,12 @@ impl Process {
                         shared.places.resize(live.config.server.max_connections);
                         Arc::new(live)
                     }
-                    Err(error) => return Ok(Err(told(&error))),
+                    Err(error) => return Ok(Err(apply::told(&error))),
                 }
             }
             None => match LiveConfig::build(config, read, &self.known, None) {
                 Ok(live) => self.start(Arc::new(live))?,
-                Err(error) => return Ok(Err(told(&error))),
+                Err(error) => return Ok(Err(apply::told(&error))),
             },
         };
         let Some(running) = &mut self.running else { return Ok(Err("not running".to_owned())) };
@@ -370,6 +372,7 @@ impl Process {
             supervisor: self.supervisor,
             config_error: ArcSwap::default(),
             history: History::new(self.history.take()),
+            stacks: Arc::clone(&self.stacks),
             is_replaced: AtomicBool::new(false),
         });
         let start = |number: usize, name: String| {
@@ -453,7 +456,11 @@ impl Process {
             running.status_loop.end();
             running.shared.access_log.flush();
         }
-        self.channel.send(&FromProxy::Drained, &[]).await.map_err(ProcessError::Channel)
+        self.tell(FromProxy::Drained).await
+    }
+
+    async fn tell(&self, message: FromProxy) -> Result<(), ProcessError> {
+        self.channel.send(&message, &[]).await.map_err(ProcessError::Channel)
     }
 }
 
@@ -468,16 +475,6 @@ fn read_text(file: OwnedFd) -> Result<String, String> {
     let mut file = std::fs::File::from(file);
     let text = file.rewind().and_then(|()| io::read_to_string(file));
     text.map_err(|error| format!("the configuration cannot be read: {error}"))
-}
-
-fn told(error: &BuildError) -> String {
-    let mut told = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        told = format!("{told}: {error}");
-        cause = error.source();
-    }
-    told
 }
 
 fn only(descriptors: Vec<OwnedFd>) -> Result<OwnedFd, ProcessError> {

@@ -15,6 +15,7 @@ use crate::history::History;
 use crate::ledger::Ledger;
 use crate::live::LiveConfig;
 use crate::places::Places;
+use crate::stacks::StackQuestions;
 use crate::tasks::Tasks;
 
 /// The process as a whole.
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) config_error: ArcSwap<Option<String>>,
     /// The past, and what happened lately.
     pub(crate) history: History,
+    /// What the supervisor is asked about the threads of pools.
+    pub(crate) stacks: Arc<StackQuestions>,
     /// While it drains: another proxy process serves in its place.
     pub(crate) is_replaced: AtomicBool,
 }

@@ -24,6 +24,9 @@ use crate::process_figures::Figures;
 use crate::reason::Reason;
 use crate::shared::{Gauges, Phase, Shared};
 
+/// Changed keys that are told of.
+const CHANGED: usize = 8;
+
 /// The state at this moment. `host` is the one the operator asked for.
 pub(crate) fn take(shared: &Shared, live: &LiveConfig, host: &str) -> status::Snapshot {
     let own = Figures::of(std::process::id());
@@ -79,6 +82,7 @@ fn server(shared: &Shared, live: &LiveConfig, own: &Figures) -> status::Server {
         draining: *shared.phase.borrow() != Phase::Serving,
         config_version: live.version,
         config_loaded: moment(live.loaded),
+        config_changes: config_changes(&live.changed),
         config_error: shared.config_error.load().as_ref().clone(),
         proxy: status::Proxy {
             pid: std::process::id(),
@@ -92,6 +96,12 @@ fn server(shared: &Shared, live: &LiveConfig, own: &Figures) -> status::Server {
         query_budget: u64::from(live.config.status.query_budget),
         ..status::Server::default()
     }
+}
+
+fn config_changes(changed: &[String]) -> status::ConfigChanges {
+    let keys: Vec<String> = changed.iter().take(CHANGED).cloned().collect();
+    let left_out = changed.len().saturating_sub(keys.len()) as u64;
+    status::ConfigChanges { keys, left_out }
 }
 
 fn connections(shared: &Shared, live: &LiveConfig) -> status::Connections {

@@ -1,6 +1,7 @@
 //! The status listener's pages: who may see them, and which is asked for.
 
 mod past;
+mod stacks;
 
 use std::time::Duration;
 
@@ -84,6 +85,9 @@ pub(crate) async fn answer(
     }
     let before = processor_time();
     let options = Options::of(request);
+    if let Some(pool) = options.stacks.as_ref().filter(|_| page == Page::Status) {
+        return stacks::answer(client, request, entry, (pool, &options)).await;
+    }
     let (media_type, body) = if page == Page::Info {
         info_page(client.shared, request)
     } else {
@@ -186,6 +190,8 @@ struct Options {
     /// One screen for a terminal: what `ostler status` prints.
     is_text: bool,
     past: Option<Asked>,
+    /// The pool whose stacks are asked for.
+    stacks: Option<String>,
     html: HtmlOptions,
 }
 
@@ -196,13 +202,15 @@ impl Options {
         let mut words = query.split(['?', '&', ';']);
         let is_json = accepts_json(request);
         let (past, html) = (None, HtmlOptions::default());
-        let mut options = Self { is_auto: false, is_json, is_text: false, past, html };
+        let (is_auto, is_text, stacks) = (false, false, None);
+        let mut options = Self { is_auto, is_json, is_text, past, stacks, html };
         words.by_ref().for_each(|word| {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             match name {
                 "auto" => options.is_auto = true,
                 "json" => options.is_json = true,
                 "text" => options.is_text = true,
+                "stacks" => options.stacks = Some(past::decoded(value)),
                 "history" => options.past = Some(Asked::Overview),
                 "at" => {
                     let at = past::decoded(value);

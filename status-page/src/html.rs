@@ -16,6 +16,7 @@ mod past;
 mod pools;
 mod routes;
 mod sparkline;
+mod stacks;
 mod traffic;
 
 use crate::moment::UnixTime;
@@ -25,6 +26,7 @@ use crate::verdict::{Severity, verdicts};
 use markup::Markup;
 
 pub use info::info_html;
+pub use stacks::stacks_html;
 
 const STYLE: &str = include_str!("html/style.css");
 const SCRIPT: &str = include_str!("html/refresh.js");

@@ -100,6 +100,8 @@ pub struct Server {
     pub config_version: u64,
     /// When the configuration in force came into force.
     pub config_loaded: UnixTime,
+    /// What it changed.
+    pub config_changes: ConfigChanges,
     /// Why a newer configuration was refused.
     pub config_error: Option<String>,
     /// The proxy process.
@@ -108,6 +110,18 @@ pub struct Server {
     pub history: Option<History>,
     /// A request that makes more database queries than this is counted and shown; 0: none is.
     pub query_budget: u64,
+}
+
+/// What a configuration changed of the one before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct ConfigChanges {
+    /// Keys and tables, such as `pool.web.threads`: at most eight, those first whose value does not
+    /// follow from others. None for the first configuration of a proxy process.
+    pub keys: Vec<String>,
+    /// How many more there were.
+    pub left_out: u64,
 }
 
 /// What is kept of the past, for `?at=`.
@@ -135,6 +149,7 @@ impl Default for Server {
             draining: false,
             config_version: 1,
             config_loaded: UnixTime::default(),
+            config_changes: ConfigChanges::default(),
             config_error: None,
             proxy: Proxy::default(),
             history: None,

@@ -99,13 +99,14 @@ fn every_module_says_what_it_is_for() {
 }
 
 /// Which of this project's crates each may depend on, and which crates it may never name.
-const MAY_DEPEND: [(&str, &[&str], &[&str]); 6] = [
+const MAY_DEPEND: [(&str, &[&str], &[&str]); 7] = [
     ("crates/conf", &[], &["tokio", "hyper", "tracing"]),
     ("crates/policy", &["ostler-conf"], &["tokio", "hyper", "tracing", "rustix", "nix"]),
     ("crates/segment", &[], &["tokio", "hyper", "tracing"]),
     ("crates/supervisor", &["ostler-conf", "ostler-policy", "ostler-segment"], &["hyper"]),
     ("status-page", &[], &["tokio", "hyper", "axum"]),
-    ("app", &["ostler-segment"], &["rustls"]),
+    ("app", &["ostler-segment"], &["rustls", "pyo3"]),
+    ("app/python", &["ostler-app"], &["rustls", "tokio"]),
 ];
 
 #[test]

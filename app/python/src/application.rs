@@ -1,6 +1,7 @@
 //! One call of the application (PEP 3333).
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, request};
@@ -18,6 +19,7 @@ use crate::head::type_name;
 use crate::input::Input;
 use crate::regular_file::RegularFile;
 use crate::start_response::StartResponse;
+use crate::threads::Thread;
 
 /// An application, and what `worker.py` has for it.
 #[derive(FromPyObject)]
@@ -30,12 +32,15 @@ pub(crate) struct Parts {
     regular_file: Py<PyAny>,
     /// Makes text of an exception.
     describe: Py<PyAny>,
+    /// Takes back what was sent to a thread and has not come.
+    forget_interrupt: Py<PyAny>,
 }
 
 /// An application that can be called.
 pub(crate) struct Application {
     parts: Parts,
     environ: Environ,
+    thread: Arc<Thread>,
 }
 
 /// Why an application was not called to its end.
@@ -52,8 +57,8 @@ enum Failure {
 }
 
 impl Application {
-    pub(crate) fn new(parts: Parts, environ: Environ) -> Self {
-        Self { parts, environ }
+    pub(crate) fn new(parts: Parts, environ: Environ, thread: Arc<Thread>) -> Self {
+        Self { parts, environ, thread }
     }
 
     /// Answers a request. The interpreter lock is held from here on, but for waits.
@@ -61,6 +66,7 @@ impl Application {
         let (request, body) = request.into_parts();
         let answering = Answering::new(reply, request.method == Method::HEAD);
         Python::attach(|py| {
+            self.thread.begin();
             let input = Input::new(body);
             let id = request.request_id().unwrap_or("-").to_owned();
             let result = Bound::new(py, Errors::new(id))
@@ -69,6 +75,10 @@ impl Application {
             if let Err(failure) = result {
                 answering.fail(py);
                 drop(failure);
+            }
+            if self.thread.end() {
+                // It fails only if it was interrupted itself, and then has done so.
+                drop(self.parts.forget_interrupt.bind(py).call1((self.thread.ident,)));
             }
         });
     }

@@ -20,8 +20,12 @@ mod fork;
 mod head;
 mod input;
 mod regular_file;
+mod stacks;
 mod start_response;
+mod threads;
 mod worker;
+
+use std::ffi::CStr;
 
 /// The module as Python sees it.
 #[pyo3::pymodule]
@@ -45,9 +49,13 @@ mod _native {
     #[pyo3(pass_module)]
     fn main(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
-        let (code, name) = (c"ostler_python/worker.py", c"ostler_python.worker");
-        let worker = PyModule::from_code(py, crate::WORKER, code, name)?;
-        worker.call_method1("main", (module,))?;
+        let known = py.import("sys")?.getattr("modules")?;
+        for (name, file, source) in crate::SOURCES {
+            if !known.contains(name.to_string_lossy())? {
+                PyModule::from_code(py, source, file, name)?;
+            }
+        }
+        py.import("ostler_python.worker")?.call_method1("main", (module,))?;
         Ok(())
     }
 
@@ -59,10 +67,30 @@ mod _native {
     }
 }
 
-/// What is Python's to do.
-const WORKER: &std::ffi::CStr = match std::ffi::CStr::from_bytes_with_nul(
-    concat!(include_str!("worker.py"), "\0").as_bytes(),
-) {
-    Ok(text) => text,
-    Err(_) => panic!("worker.py has a zero byte"),
-};
+/// What is Python's to do: names of modules, of files, and what is in them. The package comes
+/// first; where it is installed, it is there already.
+const SOURCES: [(&CStr, &CStr, &CStr); 4] = [
+    (
+        c"ostler_python",
+        c"ostler_python/__init__.py",
+        text(concat!(include_str!("../python/ostler_python/__init__.py"), "\0")),
+    ),
+    (c"ostler_python.cost", c"ostler_python/cost.py", text(concat!(include_str!("cost.py"), "\0"))),
+    (
+        c"ostler_python.interrupt",
+        c"ostler_python/interrupt.py",
+        text(concat!(include_str!("interrupt.py"), "\0")),
+    ),
+    (
+        c"ostler_python.worker",
+        c"ostler_python/worker.py",
+        text(concat!(include_str!("worker.py"), "\0")),
+    ),
+];
+
+const fn text(source: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(source.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => c"",
+    }
+}

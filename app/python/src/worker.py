@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import faulthandler
 import importlib
 import os
 import signal
@@ -11,6 +12,11 @@ import sys
 import threading
 import traceback
 import types
+
+from ostler_python import cost, interrupt
+
+#: Has `faulthandler` write the stacks of all threads. Programs rarely use these signals.
+STACKS_SIGNAL = signal.SIGRTMAX - 7
 
 
 class FileWrapper:
@@ -65,6 +71,7 @@ class Parts:
     file_wrapper = FileWrapper
     regular_file = staticmethod(regular_file)
     describe = staticmethod(describe)
+    forget_interrupt = staticmethod(interrupt.forget)
 
     def __init__(self, callable):
         self.callable = callable
@@ -73,8 +80,11 @@ class Parts:
 def main(native):
     """Runs a worker as the command line says, until it is drained."""
     arguments = parse(sys.argv[1:])
-    worker = None if arguments.check else native.Worker.from_environment()
+    worker = None if arguments.check else native.Worker.from_environment(STACKS_SIGNAL)
     prepare(arguments, native)
+    if worker is not None:
+        worker.note_thread(threading.get_ident(), "main")
+        faulthandler.register(STACKS_SIGNAL, worker.stacks, all_threads=True)
     try:
         for path in arguments.preload:
             run_script(path, "ostler_preload")
@@ -113,6 +123,8 @@ def prepare(arguments, native):
     # What is printed belongs in the log when it was printed.
     sys.stdout.reconfigure(line_buffering=True)
     os.register_at_fork(after_in_child=native.forked)
+    if arguments.cost:
+        cost.install(native.cost)
 
 
 def add_directories(directories):
@@ -159,10 +171,20 @@ def run_script(path, name):
 def fail(error):
     """Ends a worker whose application was not imported, and says why."""
     if not isinstance(error, SystemExit) or error.code:
-        sys.stderr.write(describe(error))
+        trace = own_part(error.__traceback__)
+        sys.stderr.write("".join(traceback.format_exception(type(error), error, trace)))
     else:
         sys.stderr.write("the application ended the process while it was imported\n")
     leave(1)
+
+
+def own_part(trace):
+    """A traceback without what led to the application's first line: this file, and `import`."""
+    others = (__file__, importlib.__file__, "<frozen importlib._bootstrap>")
+    others += ("<frozen importlib._bootstrap_external>",)
+    while trace is not None and trace.tb_frame.f_code.co_filename in others:
+        trace = trace.tb_next
+    return trace
 
 
 def serve(native, worker, application, arguments):
@@ -171,7 +193,8 @@ def serve(native, worker, application, arguments):
     parts = Parts(application)
 
     def work():
-        worker.work(parts, environ, arguments.mount)
+        thread = threading.current_thread()
+        worker.work((thread.ident, thread.name), parts, environ, arguments.mount)
 
     threads = [
         threading.Thread(target=work, name=f"ostler-{number}", daemon=True)
@@ -179,6 +202,8 @@ def serve(native, worker, application, arguments):
     ]
     for thread in threads:
         thread.start()
+    if arguments.interrupt_timeout:
+        interrupt.start(worker, arguments.interrupt_timeout)
     worker.start()
     for thread in threads:
         wait_for(worker, thread)

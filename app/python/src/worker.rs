@@ -10,6 +10,8 @@ use pyo3::types::PyDict;
 
 use crate::application::{Application, Parts};
 use crate::environ::Environ;
+use crate::stacks::Stacks;
+use crate::threads::Threads;
 
 /// A worker: the link to the proxy, and the application.
 #[pyclass(frozen, module = "ostler_python")]
@@ -17,6 +19,9 @@ pub(crate) struct Worker {
     threads: usize,
     stopper: Stopper,
     queue: ThreadQueue,
+    known: Threads,
+    /// The descriptor that stacks are to be written to.
+    stacks: i32,
     event_loop: Mutex<Loop>,
 }
 
@@ -29,14 +34,18 @@ enum Loop {
 
 #[pymethods]
 impl Worker {
-    /// The worker that this process was started as.
+    /// The worker that this process was started as. `signal` has `faulthandler` write stacks.
     #[staticmethod]
-    fn from_environment() -> PyResult<Self> {
+    fn from_environment(signal: i32) -> PyResult<Self> {
         let worker = ostler_app::Worker::from_env().map_err(|error| failed(&error))?;
+        let known = Threads::default();
+        let stacks = Stacks::new(signal, known.clone())?;
+        let (teller, stacks) = (stacks.clone(), stacks.descriptor());
+        let worker = worker.with_stacks(move || teller.tell());
         let (threads, stopper) = (worker.thread_count(), worker.stopper());
         let (queue, event_loop) = worker.lend_threads();
         let event_loop = Mutex::new(Loop::Idle(Box::new(event_loop)));
-        Ok(Self { threads, stopper, queue, event_loop })
+        Ok(Self { threads, stopper, queue, known, stacks, event_loop })
     }
 
     /// How many threads are to [`work`](Self::work).
@@ -45,9 +54,45 @@ impl Worker {
         self.threads
     }
 
+    /// The descriptor that `faulthandler` is to write stacks to.
+    #[getter]
+    fn stacks(&self) -> i32 {
+        self.stacks
+    }
+
+    /// Notes the calling thread, so that its stack can be told apart.
+    fn note_thread(&self, ident: u64, name: String) {
+        self.known.add(ident, name);
+    }
+
+    /// The threads whose requests are stuck: which request, and which thread that has it, since
+    /// which turn.
+    fn stuck(&self) -> Vec<((u32, u32), u32, u64)> {
+        let stuck = self.queue.stuck().into_iter();
+        let known = stuck.filter_map(|it| {
+            let turn = self.known.with_tid(it.tid)?.turn()?;
+            Some((it.row, it.tid, turn))
+        });
+        known.collect()
+    }
+
+    /// Calls `send(ident)` for a thread that is still in this turn. True if so.
+    fn interrupt(&self, tid: u32, turn: u64, send: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let thread = self.known.with_tid(tid);
+        thread.map_or(Ok(false), |thread| thread.interrupt(turn, send))
+    }
+
     /// The life of a thread: calls the application for one request after the other.
-    fn work(&self, py: Python<'_>, parts: Parts, environ: Py<PyDict>, mount: &str) {
-        let application = Application::new(parts, Environ::new(environ, mount));
+    fn work(
+        &self,
+        py: Python<'_>,
+        thread: (u64, String),
+        parts: Parts,
+        environ: Py<PyDict>,
+        mount: &str,
+    ) {
+        let thread = self.known.add(thread.0, thread.1);
+        let application = Application::new(parts, Environ::new(environ, mount), thread);
         py.detach(|| self.queue.work(&|request, reply| application.answer(request, reply)));
     }
 

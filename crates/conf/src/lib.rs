@@ -9,6 +9,7 @@
 //! configuration and the reference come from the same declaration. A key that is not declared
 //! does not exist.
 
+mod changed;
 mod check;
 mod decode;
 mod effective;

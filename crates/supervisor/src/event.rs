@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::message::{FromProxy, WorkerId};
 use crate::post_mortem::PostMortem;
+use crate::stacks::PoolStacks;
 
 /// Events that may wait for the dispatcher; who sends more waits.
 pub(crate) const QUEUE: usize = 1024;
@@ -28,8 +29,10 @@ pub(crate) enum Event {
         /// What it printed last to standard error; empty where it was told to end.
         last_words: Vec<String>,
     },
-    /// A worker ended with requests inside it.
+    /// What a worker is, or was, doing was written down.
     PostMortem(Box<PostMortem>),
+    /// The workers of a pool said what they are doing, for the proxy process.
+    Stacks(Box<PoolStacks>),
     /// Workers were looked at. Resident memory of their process groups, in bytes, by their number.
     Memory(BTreeMap<i32, u64>),
     /// The proxy process said something.

@@ -6,6 +6,8 @@ use ostler_conf::Loaded;
 use ostler_policy::recycle::Reason;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::stacks::{PoolStacks, StacksReply};
+
 /// Commands that may wait; who sends more waits.
 pub(crate) const QUEUE: usize = 16;
 
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     ReplaceProxy { reply: ReloadReply },
     /// Replace the workers of a pool.
     Recycle { pool: String, reason: Reason, reply: Option<RecycleReply> },
+    /// Show what the threads of a pool are doing.
+    Stacks { pool: String, reply: StacksReply },
     /// End.
     Stop { now: bool, reply: oneshot::Sender<()> },
 }
@@ -85,6 +89,22 @@ pub enum RecycleError {
     /// Something else replaced or removed the workers meanwhile.
     #[error("interrupted: the pool or the proxy process was replaced meanwhile")]
     Interrupted,
+    /// The supervisor is ending.
+    #[error("the supervisor is stopping")]
+    Stopping,
+}
+
+/// Why it was not asked what the threads of a pool are doing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StacksError {
+    /// There is no such pool.
+    #[error("there is no pool {pool:?}; there {}", listed(pools))]
+    UnknownPool {
+        /// The name that was given.
+        pool: String,
+        /// Those there are.
+        pools: Vec<String>,
+    },
     /// The supervisor is ending.
     #[error("the supervisor is stopping")]
     Stopping,
@@ -172,6 +192,20 @@ impl Handle {
         let command = Command::Recycle { pool, reason: Reason::ReloadOnChange, reply: None };
         // A supervisor that does not listen has ended.
         drop(self.commands.send(command).await);
+    }
+
+    /// Asks every worker of a pool what its threads are doing. Takes little longer than 2 s at
+    /// most, however many do not answer.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such pool, or the supervisor is ending.
+    pub async fn stacks(&self, pool: String) -> Result<PoolStacks, StacksError> {
+        let (reply, stacks) = oneshot::channel();
+        if self.commands.send(Command::Stacks { pool, reply }).await.is_err() {
+            return Err(StacksError::Stopping);
+        }
+        stacks.await.unwrap_or(Err(StacksError::Stopping))
     }
 
     /// Ends everything; with `now` without waiting for requests. Returns when it has ended.

@@ -13,6 +13,7 @@ pub mod guard;
 pub mod log;
 pub mod message;
 pub mod post_mortem;
+pub mod stacks;
 pub mod stub;
 
 mod announce;
@@ -55,7 +56,7 @@ mod worker_process;
 mod worker_set;
 mod workers;
 
-pub use handle::{Handle, Published, RecycleError, ReloadError, Watched};
+pub use handle::{Handle, Published, RecycleError, ReloadError, StacksError, Watched};
 pub use listeners::BindError;
 pub use python::{check_imports, check_pools};
 pub use runtime_dir::RuntimeDirError;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rustix::process::Pid;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 
 use crate::event::Event;
 use crate::guard::Guard;
@@ -17,6 +18,7 @@ use crate::post_mortem::{PostMortem, PostMortems};
 use crate::proxy::Proxy;
 use crate::runtime_dir::RuntimeDir;
 use crate::tasks::Tasks;
+use crate::worker_control::Asker;
 
 /// The parts of the supervisor that workers and the proxy process are started with.
 #[derive(Debug)]
@@ -50,6 +52,23 @@ impl Machinery {
     /// Logs, keeps and shows what a worker was doing.
     pub(crate) fn add_post_mortem(&mut self, record: PostMortem) {
         self.post_mortems.add(record, &mut self.proxy);
+    }
+
+    /// Does the same with what the worker says of its threads, if it says so soon.
+    pub(crate) fn complete_post_mortem(&mut self, record: PostMortem, asker: Option<Asker>) {
+        let Some(asker) = asker else { return self.add_post_mortem(record) };
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let record = match asker.ask().await {
+                Ok(threads) => record.with_stacks(&threads),
+                Err(_silence) => record,
+            };
+            let unsent = events.send(Event::PostMortem(Box::new(record))).await;
+            // The supervisor ends meanwhile: the log is all there is left.
+            if let Err(SendError(Event::PostMortem(record))) = unsent {
+                record.log();
+            }
+        });
     }
 
     /// Tells the guard that a process group was killed.

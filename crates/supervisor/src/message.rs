@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Version of the messages in this module. A side that hears another one says so and ends.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Longest text for the operator, in bytes; what is longer is cut. Escaped as JSON it is at most
 /// six times as long, which still fits into a packet.
@@ -138,6 +138,12 @@ pub enum ToProxy {
     /// kept, the latest last. Descriptor: a memory file with `Vec<PostMortem>` as JSON.
     PostMortems {
         /// Name of the pool, which is known.
+        pool: String,
+    },
+    /// What the threads of a pool are doing: the answer to `Stacks`, also where another proxy process
+    /// asked. Descriptor: a memory file with a `PoolStacks` as JSON.
+    Stacks {
+        /// Name of the pool.
         pool: String,
     },
     /// A listener, before the first `Config` that names it. Descriptors: one socket for each of
@@ -293,6 +299,12 @@ pub enum FromProxy {
         id: WorkerId,
         /// Why.
         reason: Unfit,
+    },
+    /// Asks what the threads of a pool are doing. Answered by `Stacks`, within little more than two
+    /// seconds; not where the configuration has no such pool.
+    Stacks {
+        /// Name of the pool.
+        pool: String,
     },
     /// Everything that the supervisor sent before its `Sync` has been carried out.
     Synced,

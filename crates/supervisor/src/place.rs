@@ -15,6 +15,7 @@ use crate::identity::Identity;
 use crate::machinery::Machinery;
 use crate::message::{ToProxy, WorkerId};
 use crate::post_mortem::Moment;
+use crate::stacks::Witness;
 use crate::worker_process::WorkerProcess;
 
 /// What workers are started from.
@@ -154,6 +155,18 @@ impl Place {
             WorkerCommand::Terminate => process.terminate(),
             WorkerCommand::Kill => exit::kill_group(process.pid),
         }
+    }
+
+    /// Returns its process, to be asked what it is doing.
+    pub(crate) fn witness(&self) -> Option<Witness> {
+        let process = self.process.as_ref()?;
+        Some(Witness {
+            id: process.id.clone(),
+            pid: process.pid,
+            state: self.life.state(),
+            segment: Arc::clone(&process.segment),
+            asker: process.asker(),
+        })
     }
 
     /// Tells the proxy processes of the process here, if there is one.

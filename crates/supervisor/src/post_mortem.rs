@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::message::{ToProxy, WorkerId};
 use crate::output::Tail;
 use crate::proxy::{Proxy, memory_file};
+use crate::stacks::ThreadStack;
 use crate::start::unix_ms;
 
 /// Records kept of a pool: as many as an operator reads through.
@@ -29,6 +30,12 @@ const MAX_REQUESTS: usize = 64;
 
 /// Bytes of each long field of the event.
 const MAX_FIELD: usize = 8 * 1024;
+
+/// Calls of a thread: the most recent ones say what it does, those below them what asked for it.
+const MAX_FRAMES: usize = 32;
+
+/// Bytes of all calls of a record.
+const MAX_STACKS: usize = 16 * 1024;
 
 /// When a record was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +77,7 @@ pub struct PostMortem {
 }
 
 /// A request inside a worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldRequest {
     /// Its id.
     pub id: String,
@@ -110,6 +117,8 @@ pub struct ThreadTrace {
     pub system_call: Option<String>,
     /// Its stack in the kernel, where the kernel shows that: the innermost frame first.
     pub stack: Vec<String>,
+    /// Its stack in the application, where the worker shows that: the most recent call first.
+    pub frames: Vec<String>,
 }
 
 impl PostMortem {
@@ -151,8 +160,26 @@ impl PostMortem {
         (record, tids)
     }
 
+    /// Adds what the worker says of its threads.
+    pub(crate) fn with_stacks(mut self, stacks: &[ThreadStack]) -> Self {
+        let mut room = MAX_STACKS;
+        let of_requests = self.requests.iter_mut().filter_map(|held| held.thread.as_mut());
+        for thread in of_requests.chain(&mut self.threads) {
+            let Some(stack) = stacks.iter().find(|stack| stack.tid == Some(thread.tid)) else {
+                continue;
+            };
+            let fits = |frame: &&String| {
+                room = room.saturating_sub(frame.len());
+                room != 0
+            };
+            thread.frames =
+                stack.frames.iter().take(MAX_FRAMES).take_while(fits).cloned().collect();
+        }
+        self
+    }
+
     /// Writes it to the error log, as one event.
-    fn log(&self) {
+    pub(crate) fn log(&self) {
         let WorkerId { pool, slot, generation } = &self.id;
         let event = match self.moment {
             Moment::Stuck => "worker_stuck",
@@ -161,12 +188,14 @@ impl PostMortem {
         };
         let requests = joined(self.requests.iter().map(HeldRequest::line));
         let threads = some(joined(self.threads.iter().map(ThreadTrace::line)));
+        let of_requests = self.requests.iter().filter_map(|held| held.thread.as_ref());
+        let stacks = some(joined(of_requests.chain(&self.threads).filter_map(ThreadTrace::frames)));
         let output = some(joined(self.output.iter().cloned()));
         let (pid, exit, left_out) = (self.pid, self.exit.as_deref(), self.requests_left_out);
         let (rss_bytes, cpu_ms) = (self.rss_bytes, self.cpu_us.map(|us| us / 1_000));
         tracing::warn!(
             pool, slot, generation, pid, exit, rss_bytes, cpu_ms, requests, left_out, threads,
-            output, "{event}"
+            stacks, output, "{event}"
         );
     }
 }
@@ -196,6 +225,12 @@ impl HeldRequest {
 }
 
 impl ThreadTrace {
+    /// Its stack in the application, in one line.
+    fn frames(&self) -> Option<String> {
+        let frames = some(self.frames.join(" < "))?;
+        Some(format!("tid={} [{frames}]", self.tid))
+    }
+
     fn line(&self) -> String {
         let mut line = format!("tid={} name={} state={}", self.tid, self.name, self.state);
         let stack = (!self.stack.is_empty()).then(|| self.stack.join(" < "));
@@ -247,10 +282,7 @@ pub(crate) struct Held {
 impl Held {
     /// Reads it.
     pub(crate) fn read(segment: &Segment, output: &Tail) -> Self {
-        let now = Duration::from_millis(unix_ms());
-        let mut requests: Vec<(HeldRequest, Option<u32>)> =
-            segment.iter().filter_map(|row| request(&row.snapshot()?, now)).collect();
-        requests.sort_by_key(|(held, _)| (!held.is_stuck, std::cmp::Reverse(held.age_ms)));
+        let mut requests = held_requests(segment);
         let left_out = requests.len().saturating_sub(MAX_REQUESTS);
         requests.truncate(MAX_REQUESTS);
         let left_out = u32::try_from(left_out).unwrap_or(u32::MAX);
@@ -266,6 +298,16 @@ impl Held {
     pub(crate) fn with_output(self, output: &Tail) -> Self {
         Self { output: output.lines(), ..self }
     }
+}
+
+/// The requests inside a worker, each with the thread it is on, as the worker says: those past their
+/// time first, then the longest-running.
+pub(crate) fn held_requests(segment: &Segment) -> Vec<(HeldRequest, Option<u32>)> {
+    let now = Duration::from_millis(unix_ms());
+    let rows = segment.iter();
+    let mut requests: Vec<_> = rows.filter_map(|row| request(&row.snapshot()?, now)).collect();
+    requests.sort_by_key(|(held, _)| (!held.is_stuck, std::cmp::Reverse(held.age_ms)));
+    requests
 }
 
 fn request(row: &ostler_segment::RowSnapshot, now: Duration) -> Option<(HeldRequest, Option<u32>)> {

@@ -3,7 +3,7 @@
 //! Signals, commands, events of the tasks and the passing of time arrive in one loop. `reload` and
 //! `stop` are the two sequences that take longer than one turn of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -93,6 +93,8 @@ pub struct Supervisor {
     pub(crate) has_served: bool,
     pub(crate) is_ready: bool,
     pub(crate) announcements: Announcements,
+    /// Pools whose threads the proxy process has asked about, and not heard yet.
+    pub(crate) asked_by_proxy: BTreeSet<String>,
     /// Who waits for the proxy process to be replaced.
     pub(crate) replacement: Option<ReloadReply>,
     refused: Option<RunError>,
@@ -127,6 +129,7 @@ impl Supervisor {
             has_served: false,
             is_ready: false,
             announcements: Announcements::default(),
+            asked_by_proxy: BTreeSet::new(),
             replacement: None,
             refused: None,
             started_unix_ms: start::unix_ms(),
@@ -204,6 +207,7 @@ impl Supervisor {
             Command::Reload { force, reply } => self.begin_reload(force, Some(reply), now),
             Command::ReplaceProxy { reply } => self.begin_replacement(reply, now),
             Command::Recycle { pool, reason, reply } => self.begin_recycle(pool, reason, reply),
+            Command::Stacks { pool, reply } => self.begin_stacks(pool, reply),
             Command::Stop { now: at_once, reply } => self.begin_stop(at_once, Some(reply), now),
         }
     }
@@ -223,6 +227,7 @@ impl Supervisor {
                 }
             }
             Event::PostMortem(record) => self.machinery.add_post_mortem(*record),
+            Event::Stacks(stacks) => self.tell_stacks(&stacks),
             Event::Memory(found) => self.note_memory(&found),
             Event::FromProxy { incarnation, message } => {
                 if let Some(role) = self.machinery.proxy.role(incarnation) {
@@ -272,6 +277,7 @@ impl Supervisor {
                 }
                 self.replace_unfit(&id, reason, now);
             }
+            FromProxy::Stacks { pool } => self.begin_stacks_for_proxy(pool),
             FromProxy::Synced if role != Role::Serving => {}
             FromProxy::Synced => {
                 if let Some(announcement) = self.announcements.next() {

@@ -31,7 +31,7 @@ use crate::ring::{Ring, WorkerSide};
 use crate::runtime_dir;
 use crate::spawn::{self, Child, Equipment, Inherited};
 use crate::stub::{LISTEN_FD, Plan};
-use crate::worker_control::WorkerControl;
+use crate::worker_control::{Asker, WorkerControl};
 
 /// How long the last words of a worker are waited for. They are in the pipe already when it ends;
 /// only a process that left its group can hold the pipe open.
@@ -72,7 +72,7 @@ pub(crate) struct WorkerProcess {
     output: Tail,
     /// What every proxy gets of it.
     pub(crate) ring: Ring,
-    /// Where it is told to drain, if it is told.
+    /// Where it is told to drain and asked what it is doing, in pools with the ring link.
     control: Option<WorkerControl>,
     notify: PathBuf,
     readiness: AbortHandle,
@@ -114,7 +114,8 @@ impl WorkerProcess {
                 .map_err(|source| StartWorkerError::Socket { path: socket.clone(), source })?;
         let ready = notify::bind(&notify, model.identity)
             .map_err(|source| StartWorkerError::Socket { path: notify.clone(), source })?;
-        let control = WorkerControl::create(config).map_err(StartWorkerError::Control)?;
+        let control = WorkerControl::create(config, &mut machinery.tasks)
+            .map_err(StartWorkerError::Control)?;
         let (control, their_control) = control.unzip();
         let links = Links { ring: &ours, has_control: control.is_some() };
         let plan = plan(&id, model, &links)?;
@@ -146,6 +147,11 @@ impl WorkerProcess {
             control.drain();
         }
         exit::terminate(self.pid);
+    }
+
+    /// Returns a way to ask what its threads are doing.
+    pub(crate) fn asker(&self) -> Option<Asker> {
+        self.control.as_ref().map(WorkerControl::asker)
     }
 
     /// Writes down what it is doing.

@@ -27,6 +27,7 @@ use crate::message::{PendingRecycle, ToProxy, WorkerId};
 use crate::place::{Place, Recipe, Seen};
 use crate::post_mortem::Moment;
 use crate::runtime_dir;
+use crate::stacks::Witness;
 use crate::worker_process::{Model, WorkerProcess};
 
 /// The workers of a pool: one a slot, and those that replace some or are being replaced.
@@ -173,11 +174,18 @@ impl WorkerSet {
         }
     }
 
+    /// Returns the workers that have a process, if they are of this pool.
+    pub(crate) fn witnesses(&self, pool: &str) -> impl Iterator<Item = Witness> {
+        let places = self.places.iter().filter(move |_| self.pool == pool);
+        places.filter_map(Place::witness)
+    }
+
     /// Writes down what a worker is doing that has stuck threads.
     pub(crate) fn record_stuck(&self, id: &WorkerId, machinery: &mut Machinery) {
         let processes = self.places.iter().filter_map(|place| place.process.as_ref());
         for process in processes.filter(|process| process.id == *id) {
-            machinery.add_post_mortem(process.post_mortem(Moment::Stuck));
+            let record = process.post_mortem(Moment::Stuck);
+            machinery.complete_post_mortem(record, process.asker());
         }
     }
 

@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::identity::{Identity, IdentityError};
 use crate::machinery::Machinery;
 use crate::message::WorkerId;
+use crate::stacks::Witness;
 use crate::worker_set::WorkerSet;
 
 /// Every set that has, or will have, a process.
@@ -165,6 +166,11 @@ impl Workers {
     /// Writes down what a worker is doing that has stuck threads.
     pub(crate) fn record_stuck(&self, id: &WorkerId, machinery: &mut Machinery) {
         self.sets.iter().for_each(|set| set.record_stuck(id, machinery));
+    }
+
+    /// Returns the workers of a pool that have a process, also those that leave.
+    pub(crate) fn witnesses(&self, pool: &str) -> Vec<Witness> {
+        self.sets.iter().flat_map(|set| set.witnesses(pool)).collect()
     }
 
     /// Notes the end of a process, if it is a worker.

@@ -91,7 +91,7 @@ async fn what_happened_is_told_in_sentences() {
     assert!(process::signal(worker, Signal::KILL));
     until_told(&stack, "Worker 0-1 of pool probe exited: signal 9.").await;
     stack.reload("keepalive.idle-timeout = '7s'").await;
-    until_told(&stack, "Configuration 2 is in force.").await;
+    until_told(&stack, "Configuration 2 is in force; changed: keepalive.idle-timeout").await;
     let recycled = stack.command(&["recycle", "probe"]).await;
     assert_eq!(recycled.code, Some(0), "{recycled:?}");
     until_told(&stack, "Worker 0-2 of pool probe was recycled: operator.").await;

@@ -34,6 +34,7 @@ mod ring;
 mod routes;
 mod scoreboard;
 mod serving;
+mod stacks;
 mod status;
 mod stuck;
 mod tls_origins;

@@ -4,6 +4,7 @@
 mod answers;
 mod applications;
 mod environ;
+mod imports;
 mod life;
 mod reads;
 mod validator;

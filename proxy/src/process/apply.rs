@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::event_loop::EventLoop;
 use crate::listener::Listener;
-use crate::live::{LiveConfig, Origin};
+use crate::live::{BuildError, LiveConfig, Origin};
 use crate::tasks::Tasks;
 
 /// How long a configuration waits for the listeners that it does not name to be closed.
@@ -150,4 +150,15 @@ pub(super) async fn resolve_all(tasks: &Tasks, live: &LiveConfig, wait: Duration
     if tokio::time::timeout(wait, all_done.recv()).await.is_err() {
         tracing::warn!(?wait, "origins_resolve_slowly");
     }
+}
+
+/// Why a configuration cannot be built, with every cause.
+pub(super) fn told(error: &BuildError) -> String {
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
 }

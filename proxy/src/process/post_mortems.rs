@@ -72,5 +72,6 @@ fn thread(trace: ThreadTrace) -> status::ThreadTrace {
         wait_channel: trace.wait_channel,
         system_call: trace.system_call,
         stack: trace.stack,
+        frames: trace.frames,
     }
 }

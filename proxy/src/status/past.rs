@@ -90,7 +90,7 @@ pub(super) async fn overview(
     send(client, request, entry, (200, "OK"), ("application/json", &body)).await
 }
 
-async fn send(
+pub(super) async fn send(
     client: &mut Client<'_>,
     request: &Request<'_>,
     entry: &mut Entry,

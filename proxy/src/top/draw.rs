@@ -14,6 +14,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use self::tables::Page;
 use super::rows::is_shown;
 use super::shown::{Rates, Shown};
 use super::state::{State, View};
@@ -61,12 +62,7 @@ pub(crate) fn screen(frame: &mut Frame<'_>, state: &State, shown: &Shown) {
             *table,
         );
     } else {
-        let rows = match state.view {
-            View::Requests => tables::requests(frame, *table, state, snapshot),
-            View::Routes => tables::routes(frame, *table, state, snapshot),
-            View::Workers => tables::workers(frame, *table, state, snapshot),
-            View::Events => tables::events(frame, *table, state, snapshot),
-        };
+        let rows = Page { frame: &mut *frame, area: *table, state, snapshot }.draw();
         tab_line(frame, *tabs, state, rows);
     }
     let keys =

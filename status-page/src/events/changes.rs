@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use super::Occurrence;
 use crate::crash::taken_along;
-use crate::snapshot::{EventKind, LastExit, Pool, PoolState, Recycled, Route, Snapshot};
+use crate::snapshot::{
+    ConfigChanges, EventKind, LastExit, Pool, PoolState, Recycled, Route, Snapshot,
+};
 use crate::units::{bytes, duration};
 
-/// Workers that are named in one event.
+/// Workers or keys that are named in one event.
 const NAMED: usize = 3;
 
 /// Returns what is said of a start. `before`: what the history ends with.
@@ -52,7 +54,8 @@ fn server(before: &Snapshot, after: &Snapshot) -> Vec<Occurrence> {
         texts.push((EventKind::Draining, text));
     }
     if now.config_version != then.config_version {
-        let text = format!("Configuration {} is in force.", now.config_version);
+        let changed = changed(&now.config_changes);
+        let text = format!("Configuration {} is in force{changed}.", now.config_version);
         texts.push((EventKind::ConfigLoaded, text));
     }
     if let Some(error) = now.config_error.as_ref().filter(|_| now.config_error != then.config_error)
@@ -70,6 +73,18 @@ fn server(before: &Snapshot, after: &Snapshot) -> Vec<Occurrence> {
         Occurrence { key, subject: None, text, count: 1 }
     });
     all.collect()
+}
+
+/// As in `; changed: pool.web.threads, site.route and 3 more`.
+fn changed(changes: &ConfigChanges) -> String {
+    let ConfigChanges { keys, left_out } = changes;
+    if keys.is_empty() {
+        return String::new();
+    }
+    let named = keys.get(..NAMED).unwrap_or(keys);
+    let more = (keys.len().saturating_sub(named.len()) as u64).saturating_add(*left_out);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("; changed: {}{more}", named.join(", "))
 }
 
 fn about(kind: EventKind, subject: &str, text: String, count: u64) -> Occurrence {

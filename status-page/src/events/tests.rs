@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::snapshot::{
-    HeldRequest, LastExit, Moment, Origin, OriginServer, OverBudget, Pool, PoolState, PostMortem,
-    Recycled, Request, Route, ShedTotal, Thread, ThreadState, Worker, WorkerState,
+    ConfigChanges, HeldRequest, LastExit, Moment, Origin, OriginServer, OverBudget, Pool,
+    PoolState, PostMortem, Recycled, Request, Route, ShedTotal, Thread, ThreadState, Worker,
+    WorkerState,
 };
 
 #[test]
@@ -11,6 +12,21 @@ fn each_change_is_told_in_a_sentence() {
     check(
         |snapshot| snapshot.server.config_version = 4,
         &["ConfigLoaded - Configuration 4 is in force."],
+    );
+    let reloaded = |snapshot: &mut Snapshot, count: usize, left_out| {
+        let keys = ["pool.web.threads", "pool.web.user", "site", "log.access.path"];
+        let keys = keys.iter().take(count).map(|&key| key.to_owned()).collect();
+        let server = &mut snapshot.server;
+        (server.config_version, server.config_changes) = (4, ConfigChanges { keys, left_out });
+    };
+    check(
+        |snapshot| reloaded(snapshot, 1, 0),
+        &["ConfigLoaded - Configuration 4 is in force; changed: pool.web.threads."],
+    );
+    check(
+        |snapshot| reloaded(snapshot, 4, 2),
+        &["ConfigLoaded - Configuration 4 is in force; changed: pool.web.threads, pool.web.user, \
+           site and 3 more."],
     );
     check(
         |snapshot| snapshot.server.config_error = Some("ostler.toml:3:1: no\nmore".to_owned()),

@@ -112,4 +112,5 @@ fn write_thread(page: &mut Markup, thread: &ThreadTrace) {
         page.put(", system call ", call, "");
     }
     write_lines(page, &thread.stack);
+    write_lines(page, &thread.frames);
 }

@@ -68,6 +68,9 @@ fn write_gauges(page: &mut Markup, view: &View<'_>, name: &str, pool: &Pool) {
         |moment| format!("full since {}, {}", moment.clock(), duration(view.age_ms(moment))),
     );
     page.put("<span class=\"soft small\">", since, "</span>");
+    if view.options.at.is_none() {
+        page.put(" <a class=\"small\" href=\"?stacks=", name, "\">stacks</a>");
+    }
     if pool.stuck != 0 {
         page.put(" <span class=\"badge bad\">", pool.stuck, " stuck</span>");
     }

@@ -105,4 +105,6 @@ pub struct ThreadTrace {
     pub system_call: Option<String>,
     /// Its stack in the kernel, the innermost frame first.
     pub stack: Vec<String>,
+    /// Its stack in the application, where the worker shows that: the most recent call first.
+    pub frames: Vec<String>,
 }

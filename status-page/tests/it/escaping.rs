@@ -130,6 +130,7 @@ fn hostile_record(record: &mut PostMortem) {
         wait_channel: Some(hostile()),
         system_call: Some(hostile()),
         stack: vec![hostile()],
+        frames: vec![hostile()],
     };
     for held in &mut record.requests {
         *held = HeldRequest {

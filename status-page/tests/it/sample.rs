@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use ostler_status::{
-    Blame, Blamed, ByStatus, Cache, ClosedTotal, Connections, Costs, Event, EventKind, HeldRequest,
-    History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget, PendingRecycle,
-    Percentiles, Pool, PoolState, PoolTrend, PostMortem, Proxy, Request, Requests, Route,
-    RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Trends, UnixTime,
-    Worker, WorkerState,
+    Blame, Blamed, ByStatus, Cache, ClosedTotal, ConfigChanges, Connections, Costs, Event,
+    EventKind, HeldRequest, History, LastExit, Machine, Moment, Origin, OriginServer, OverBudget,
+    PendingRecycle, Percentiles, Pool, PoolState, PoolTrend, PostMortem, Proxy, Request, Requests,
+    Route, RouteWindow, Server, ShedTotal, Snapshot, Thread, ThreadState, ThreadTrace, Trends,
+    UnixTime, Worker, WorkerState,
 };
 
 /// 2026-01-01, midnight.
@@ -51,6 +51,7 @@ fn server() -> Server {
         uptime_s: 12_345.5,
         config_version: 3,
         config_loaded: UnixTime::from_ms(START_MS + 7_200_000),
+        config_changes: ConfigChanges { keys: vec!["pool.web.threads".to_owned()], left_out: 0 },
         config_error: Some("ostler.toml:3:1: unknown key `threds`, did you mean `threads`?".into()),
         proxy: Proxy {
             pid: 101,
@@ -302,6 +303,7 @@ fn post_mortem() -> PostMortem {
         wait_channel: Some("nfs_wait_bit_killable".to_owned()),
         system_call: Some("0 0x5 0x7f5801cf7000".to_owned()),
         stack: vec!["nfs_wait_bit_killable+0x1e/0x90".to_owned()],
+        frames: vec!["File \"/srv/site/export.py\", line 12 in rows".to_owned()],
     };
     let held = HeldRequest {
         id: "5a".to_owned(),

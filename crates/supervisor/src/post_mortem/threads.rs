@@ -46,6 +46,7 @@ fn trace_in(folder: &Path, tid: u32) -> Option<ThreadTrace> {
         state,
         wait_channel: wait_channel.map(|channel| cut(&channel)),
         system_call: read(&folder.join("syscall")).map(|call| cut(&call)),
+        frames: Vec::new(),
         stack: stack.lines().take(MAX_FRAMES).map(frame).collect(),
     })
 }

@@ -100,6 +100,7 @@ async fn agree() -> Outcome {
             | ToProxy::PoolOutlook { .. }
             | ToProxy::Pool { .. }
             | ToProxy::PostMortems { .. }
+            | ToProxy::Stacks { .. }
             | ToProxy::OriginServer { .. }
             | ToProxy::Routes
             | ToProxy::Listener { .. }

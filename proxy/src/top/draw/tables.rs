@@ -1,4 +1,4 @@
-//! The tables in the lower part of the screen. Each returns how many rows there are.
+//! The tables in the lower part of the screen, of which one is shown.
 
 use ostler_status::units::{bytes, count, duration, milliseconds, printable, seconds};
 use ostler_status::{Event, EventKind, Snapshot, Worker};
@@ -9,7 +9,7 @@ use ratatui::widgets::{Cell, Row, Table};
 
 use super::WIDE;
 use crate::top::rows::{self, Running, is_shown, queries_each};
-use crate::top::state::State;
+use crate::top::state::{State, View};
 
 /// From this age on, in milliseconds, a request is shown as slow, and from the next as old. As on
 /// the status page.
@@ -34,12 +34,62 @@ enum Kind {
 
 use Kind::{Number, Text, WideNumber, WideText};
 
-pub(super) fn requests(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    state: &State,
-    snapshot: &Snapshot,
-) -> usize {
+/// Where a table is drawn, and from what.
+pub(super) struct Page<'p, 'f> {
+    pub(super) frame: &'p mut Frame<'f>,
+    pub(super) area: Rect,
+    pub(super) state: &'p State,
+    pub(super) snapshot: &'p Snapshot,
+}
+
+impl Page<'_, '_> {
+    /// Draws the table that is chosen. Returns how many rows there are.
+    pub(super) fn draw(self) -> usize {
+        match self.state.view {
+            View::Requests => requests(self),
+            View::Routes => routes(self),
+            View::Workers => workers(self),
+            View::Events => events(self),
+        }
+    }
+
+    /// Draws a table from those rows that are on the screen, or says why there is none.
+    fn table<T>(
+        self,
+        (columns, empty): (&[Column], &'static str),
+        rows: &[T],
+        cells: impl Fn(&T) -> (Vec<String>, Style),
+    ) -> usize {
+        let Self { frame, area, state, .. } = self;
+        let is_wide = WIDE <= area.width;
+        let has_room = |column: &Column| is_wide || matches!(column.2, Text | Number);
+        let widths =
+            columns.iter().filter(|column| has_room(column)).map(|&(_, width, _)| match width {
+                0 => Constraint::Min(10),
+                width => Constraint::Length(width),
+            });
+        let head = columns.iter().filter(|column| has_room(column));
+        let head = head.map(|column| cell(column.0.to_owned(), column.2));
+        let height = usize::from(area.height.saturating_sub(1));
+        let first = state.scrolled(rows.len(), height);
+        let mut shown: Vec<Row<'_>> = Vec::new();
+        for row in rows.iter().skip(first).take(height) {
+            let (cells, style) = cells(row);
+            let kept = cells.into_iter().zip(columns).filter(|(_, column)| has_room(column));
+            shown.push(Row::new(kept.map(|(text, column)| cell(text, column.2))).style(style));
+        }
+        if rows.is_empty() {
+            let line = Rect { y: area.y.saturating_add(1), height: area.height.min(2) / 2, ..area };
+            frame.render_widget(ratatui::text::Line::from(format!(" {empty}")).dim(), line);
+        }
+        let head =
+            Row::new(head).style(Style::new().add_modifier(Modifier::UNDERLINED | Modifier::DIM));
+        frame.render_widget(Table::new(shown, widths).header(head).column_spacing(1), area);
+        rows.len()
+    }
+}
+
+fn requests(page: Page<'_, '_>) -> usize {
     const COLUMNS: [Column; 9] = [
         ("", 5, Text),
         ("time", 12, Number),
@@ -51,8 +101,8 @@ pub(super) fn requests(
         ("request", 0, Text),
         ("route", 26, WideText),
     ];
-    let rows = rows::requests(snapshot, state);
-    table(frame, area, state, (&COLUMNS, "no request is in the application"), &rows, |row| {
+    let rows = rows::requests(page.snapshot, page.state);
+    page.table((&COLUMNS, "no request is in the application"), &rows, |row| {
         let Running { pool, worker, thread, request } = row;
         let place = format!("{}-{}/{}", worker.slot, worker.generation, thread.thread);
         let cells = vec![
@@ -76,12 +126,7 @@ pub(super) fn requests(
     })
 }
 
-pub(super) fn routes(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    state: &State,
-    snapshot: &Snapshot,
-) -> usize {
+fn routes(page: Page<'_, '_>) -> usize {
     const COLUMNS: [Column; 11] = [
         ("share", 6, Number),
         ("busy", 5, Number),
@@ -95,9 +140,9 @@ pub(super) fn routes(
         ("pool", 12, WideText),
         ("route", 0, Text),
     ];
-    let rows = rows::routes(snapshot, state);
-    let budget = snapshot.server.query_budget;
-    table(frame, area, state, (&COLUMNS, "no route is known yet"), &rows, |route| {
+    let rows = rows::routes(page.snapshot, page.state);
+    let budget = page.snapshot.server.query_budget;
+    page.table((&COLUMNS, "no route is known yet"), &rows, |route| {
         let window = &route.window;
         let each = queries_each(route);
         let target = route.pool.as_ref().or(route.origin.as_ref());
@@ -122,12 +167,7 @@ pub(super) fn routes(
     })
 }
 
-pub(super) fn workers(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    state: &State,
-    snapshot: &Snapshot,
-) -> usize {
+fn workers(page: Page<'_, '_>) -> usize {
     const COLUMNS: [Column; 9] = [
         ("pool", 12, Text),
         ("worker", 7, Text),
@@ -139,11 +179,12 @@ pub(super) fn workers(
         ("requests", 11, Number),
         ("rows", 0, Text),
     ];
-    let pools = snapshot.pools.iter().filter(|(name, _)| is_shown(state, Some(name)));
+    let (state, pools) = (page.state, &page.snapshot.pools);
+    let pools = pools.iter().filter(|(name, _)| is_shown(state, Some(name)));
     let rows: Vec<(&str, &Worker)> = pools
         .flat_map(|(name, pool)| pool.workers.iter().map(move |worker| (name.as_str(), worker)))
         .collect();
-    table(frame, area, state, (&COLUMNS, "no worker runs"), &rows, |(pool, worker)| {
+    page.table((&COLUMNS, "no worker runs"), &rows, |(pool, worker)| {
         let letters = worker.threads.iter().map(|thread| {
             // The one row that a busy operator must not miss.
             if thread.stuck { '!' } else { thread.state.letter() }
@@ -164,16 +205,12 @@ pub(super) fn workers(
     })
 }
 
-pub(super) fn events(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    state: &State,
-    snapshot: &Snapshot,
-) -> usize {
+fn events(page: Page<'_, '_>) -> usize {
     const COLUMNS: [Column; 3] = [("when (UTC)", 19, Text), ("about", 12, Text), ("what", 0, Text)];
+    let (state, events) = (page.state, &page.snapshot.events);
     let rows: Vec<&Event> =
-        snapshot.events.iter().filter(|event| is_shown(state, event.subject.as_deref())).collect();
-    table(frame, area, state, (&COLUMNS, "nothing has changed"), &rows, |event| {
+        events.iter().filter(|event| is_shown(state, event.subject.as_deref())).collect();
+    page.table((&COLUMNS, "nothing has changed"), &rows, |event| {
         let subject = event.subject.as_ref().map_or_else(String::new, |name| shown(name));
         let cells = vec![event.at.date_and_clock(), subject, shown(&event.text)];
         (cells, event_style(event.kind))
@@ -196,42 +233,6 @@ fn event_style(kind: EventKind) -> Style {
         | EventKind::ProxyReplaced
         | EventKind::WorkerRecycled => Style::new(),
     }
-}
-
-/// Draws a table from those rows that are on the screen, or says why there is none.
-fn table<T>(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    state: &State,
-    (columns, empty): (&[Column], &'static str),
-    rows: &[T],
-    cells: impl Fn(&T) -> (Vec<String>, Style),
-) -> usize {
-    let is_wide = WIDE <= area.width;
-    let has_room = |column: &Column| is_wide || matches!(column.2, Text | Number);
-    let widths =
-        columns.iter().filter(|column| has_room(column)).map(|&(_, width, _)| match width {
-            0 => Constraint::Min(10),
-            width => Constraint::Length(width),
-        });
-    let head = columns.iter().filter(|column| has_room(column));
-    let head = head.map(|column| cell(column.0.to_owned(), column.2));
-    let height = usize::from(area.height.saturating_sub(1));
-    let first = state.scrolled(rows.len(), height);
-    let mut shown: Vec<Row<'_>> = Vec::new();
-    for row in rows.iter().skip(first).take(height) {
-        let (cells, style) = cells(row);
-        let kept = cells.into_iter().zip(columns).filter(|(_, column)| has_room(column));
-        shown.push(Row::new(kept.map(|(text, column)| cell(text, column.2))).style(style));
-    }
-    if rows.is_empty() {
-        let line = Rect { y: area.y.saturating_add(1), height: area.height.min(2) / 2, ..area };
-        frame.render_widget(ratatui::text::Line::from(format!(" {empty}")).dim(), line);
-    }
-    let head =
-        Row::new(head).style(Style::new().add_modifier(Modifier::UNDERLINED | Modifier::DIM));
-    frame.render_widget(Table::new(shown, widths).header(head).column_spacing(1), area);
-    rows.len()
 }
 
 fn cell<'a>(text: String, kind: Kind) -> Cell<'a> {
