@@ -109,7 +109,7 @@ async fn a_body_is_given_in_every_way() {
         assert_eq!((head.status, head.body.len()), (answer.status, 0), "{path}");
     }
     let many = client.get("/body/many").await.text();
-    let numbers = many.split_ascii_whitespace().map(|number| number.parse().unwrap());
+    let numbers = many.split_ascii_whitespace().map(|number| number.parse::<u32>().unwrap());
     assert!(numbers.eq(0..2000), "{many}");
     let large: String = ('A'..='Z').map(|letter| letter.to_string().repeat(100_000)).collect();
     assert!(client.get("/body/large").await.text() == large);
