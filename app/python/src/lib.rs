@@ -30,6 +30,8 @@ use std::ffi::CStr;
 /// The module as Python sees it.
 #[pyo3::pymodule]
 mod _native {
+    use std::ffi::CString;
+
     use pyo3::prelude::*;
     use pyo3::types::PyModule;
 
@@ -52,7 +54,7 @@ mod _native {
         let known = py.import("sys")?.getattr("modules")?;
         for (name, file, source) in crate::SOURCES {
             if !known.contains(name.to_string_lossy())? {
-                PyModule::from_code(py, source, file, name)?;
+                PyModule::from_code(py, &CString::new(source)?, file, name)?;
             }
         }
         py.import("ostler_python.worker")?.call_method1("main", (module,))?;
@@ -69,28 +71,13 @@ mod _native {
 
 /// What is Python's to do: names of modules, of files, and what is in them. The package comes
 /// first; where it is installed, it is there already.
-const SOURCES: [(&CStr, &CStr, &CStr); 4] = [
+const SOURCES: [(&CStr, &CStr, &str); 4] = [
     (
         c"ostler_python",
         c"ostler_python/__init__.py",
-        text(concat!(include_str!("../python/ostler_python/__init__.py"), "\0")),
+        include_str!("../python/ostler_python/__init__.py"),
     ),
-    (c"ostler_python.cost", c"ostler_python/cost.py", text(concat!(include_str!("cost.py"), "\0"))),
-    (
-        c"ostler_python.interrupt",
-        c"ostler_python/interrupt.py",
-        text(concat!(include_str!("interrupt.py"), "\0")),
-    ),
-    (
-        c"ostler_python.worker",
-        c"ostler_python/worker.py",
-        text(concat!(include_str!("worker.py"), "\0")),
-    ),
+    (c"ostler_python.cost", c"ostler_python/cost.py", include_str!("cost.py")),
+    (c"ostler_python.interrupt", c"ostler_python/interrupt.py", include_str!("interrupt.py")),
+    (c"ostler_python.worker", c"ostler_python/worker.py", include_str!("worker.py")),
 ];
-
-const fn text(source: &'static str) -> &'static CStr {
-    match CStr::from_bytes_with_nul(source.as_bytes()) {
-        Ok(text) => text,
-        Err(_) => c"",
-    }
-}
