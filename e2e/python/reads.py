@@ -42,6 +42,8 @@ def difference(stream, body, seed):
 
 def application(environ, start_response):
     stream = environ["wsgi.input"]
+    # A large body can be gone back in where that is said before it is read.
+    stream.seek(0)
     whole = stream.read()
     stream.seek(0)
     body = difference(stream, whole, int(environ["QUERY_STRING"])).encode("ascii", "replace")

@@ -44,7 +44,7 @@ pub fn source(file: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The virtual environment with everything from PyPI in it, made by whichever test comes first.
+/// The virtual environment with all the requirements in it, made by whichever test comes first.
 pub fn environment() -> PathBuf {
     let folder = target_folder().join("e2e");
     fs::create_dir_all(&folder).expect("a folder");

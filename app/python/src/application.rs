@@ -97,7 +97,12 @@ impl Application {
             .map_err(Failure::from)
             .and_then(|environ| self.call(&environ, answering));
         if is_forked() {
-            fork::end(py, i32::from(result.is_err()));
+            let status = match &result {
+                Ok(()) => 0,
+                Err(Failure::Raised(error)) => fork::status_of(py, error),
+                Err(_answered) => 1,
+            };
+            fork::end(py, status);
             return;
         }
         let line = || format!("{} {}", request.method, request.uri);

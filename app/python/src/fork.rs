@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 
 static IS_FORKED: AtomicBool = AtomicBool::new(false);
@@ -35,4 +35,14 @@ pub(crate) fn refuse_in_fork() -> PyResult<()> {
 pub(crate) fn end(py: Python<'_>, status: i32) {
     // It does not return, and fails only without the module `os`.
     let _ended = py.import("os").and_then(|os| os.call_method1("_exit", (status,)));
+}
+
+/// The status that Python ends a process with for this exception, which it tells of as Python does.
+pub(crate) fn status_of(py: Python<'_>, error: &PyErr) -> i32 {
+    if !error.is_instance_of::<PySystemExit>(py) {
+        error.print(py);
+        return 1;
+    }
+    let code = error.value(py).getattr("code").ok();
+    code.filter(|code| !code.is_none()).map_or(0, |code| code.extract().unwrap_or(1))
 }

@@ -8,3 +8,8 @@ mod imports;
 mod life;
 mod reads;
 mod validator;
+
+/// A file of so many numbers of five digits, one a line.
+fn numbers(count: u32) -> String {
+    (0..count).map(|number| format!("{number:05}\n")).collect::<Vec<_>>().concat()
+}

@@ -6,6 +6,7 @@ use ostler_e2e::client::{ReadError, request};
 use ostler_e2e::stack::field;
 use ostler_e2e::{Stack, python};
 
+use super::numbers;
 use crate::ask;
 
 /// What an application must not do before its answer has begun, and what the log says of it.
@@ -32,13 +33,8 @@ const REFUSED: [(&str, &str); 19] = [
 ];
 
 async fn start() -> Stack {
-    let plan = python::subject("answers.py").file("data", data());
+    let plan = python::subject("answers.py").file("data", numbers(100_000));
     plan.with("pool.web.environment.SUBJECT_FILE = '${STACK_DIR}/data'").start().await
-}
-
-/// A file of numbers of five digits, one a line.
-fn data() -> String {
-    (0..100_000).map(|number| format!("{number:05}\n")).collect()
 }
 
 #[tokio::test]

@@ -71,11 +71,6 @@ const CASES: &[Case] = &[
         &[("PATH_INFO", Some("/c")), ("QUERY_STRING", Some("d")), ("HTTP_HOST", Some("b.example"))],
     ),
     (
-        "HTTP/1.0",
-        "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
-        &[("SERVER_PROTOCOL", Some("HTTP/1.0")), ("HTTP_HOST", Some("a"))],
-    ),
-    (
         "fields",
         "GET / HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nx-one: 2\r\nCookie: a=1\r\nCookie: b=2\r\n\
          Authorization: Basic eDp5\r\nX-Empty:\r\nX-Latin: \u{e9}\r\nX_Under: 1\r\n\

@@ -108,8 +108,9 @@ async fn a_body_is_given_in_every_way() {
         let head = client.try_response("HEAD").await.unwrap();
         assert_eq!((head.status, head.body.len()), (answer.status, 0), "{path}");
     }
-    let many: String = (0..2000).map(|number| format!("{number} ")).collect();
-    assert_eq!(client.get("/body/many").await.text(), many);
+    let many = client.get("/body/many").await.text();
+    let numbers = many.split_ascii_whitespace().map(|number| number.parse::<u32>().unwrap());
+    assert!(numbers.eq(0..2000), "{many}");
     let large: String = ('A'..='Z').map(|letter| letter.to_string().repeat(100_000)).collect();
     assert!(client.get("/body/large").await.text() == large);
     for code in [204, 304] {

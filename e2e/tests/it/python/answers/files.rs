@@ -2,12 +2,13 @@
 
 use ostler_e2e::client::request;
 
-use super::{data, start};
+use super::start;
+use crate::python::numbers;
 
 #[tokio::test]
 async fn files_are_sent_from_where_they_stand() {
     let stack = start().await;
-    let whole = data();
+    let whole = numbers(100_000);
     let memory = "0123456789".repeat(10_000);
     let mut client = stack.connect().await;
     for (path, expected) in [

@@ -1,4 +1,4 @@
-//! WsgiDAV, judged by litmus: the test suite of WebDAV servers.
+//! `WsgiDAV`, judged by litmus: the test suite of such servers.
 
 use std::fs;
 

@@ -4,9 +4,11 @@ use ostler_e2e::python;
 use ostler_e2e::stack::field;
 use serde_json::json;
 
+use crate::python::numbers;
+
 #[tokio::test]
 async fn a_flask_site_works() {
-    let file: String = (0..50_000).map(|number| format!("{number:05}\n")).collect();
+    let file = numbers(50_000);
     let plan = python::subject("flask_site.py").file("data", file.clone());
     let stack = plan.with("pool.web.environment.SUBJECT_FILE = '${STACK_DIR}/data'").start().await;
     let mut client = stack.connect().await;
