@@ -161,14 +161,18 @@ async fn what_an_application_says_is_logged_with_its_request_and_pool() {
     assert_eq!(stack.get("/say?loudly").await.text(), "loudly");
     let access = stack.until_logged_access("/say?loudly").await;
     let mark = format!("[{}]", field(&access, "id").unwrap());
-    let line = stack.logged(|line| line.contains("written to wsgi.errors")).await;
-    assert_eq!((field(&line, "pool"), field(&line, "line")), (Some("web"), Some(mark.as_str())));
-    for said in
-        ["printed by the application", "printed to standard error", "logged by the application"]
-    {
+    for said in [
+        "written to wsgi.errors",
+        "printed by the application",
+        "printed to standard error",
+        "logged by the application",
+    ] {
         let line = stack.logged(|line| line.contains(said)).await;
         assert_eq!(field(&line, "pool"), Some("web"), "{line}");
+        assert_eq!(field(&line, "line"), Some(mark.as_str()), "{line}");
     }
+    let line = stack.logged(|line| line.contains("said while it was imported")).await;
+    assert_eq!((field(&line, "pool"), field(&line, "stream")), (Some("web"), Some("stdout")));
 }
 
 /// Fails the test unless every worker ended by itself, and well.
