@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ostler_e2e::program::installed;
 use ostler_e2e::stack::number;
-use ostler_e2e::{Plan, Stack};
+use ostler_e2e::{Plan, Stack, python as wsgi};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -30,7 +30,7 @@ def serve():
         connection, _ = listening.accept()
         with connection:
             path = connection.recv(65536).split()[1].decode()
-            if path == "/hold":
+            if path.startswith("/hold"):
                 hold()
             connection.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok")
 
@@ -136,15 +136,20 @@ async fn a_worker_that_never_reads_its_control_socket_is_waited_for_two_seconds_
 async fn a_rust_worker_has_no_stacks_and_its_requests_are_shown_with_their_threads() {
     let stack = Stack::start("").await;
     let held = ask(&stack, "/sleep/3600000").await;
-    let pools = stack.until_pool("probe", |pool| pool["busy"] == 1).await;
-    let rows = pools["probe"]["workers"][0]["threads"].as_array().unwrap();
-    let tid = rows.iter().find(|row| row["state"] == "W").map(|row| number(&row["tid"])).unwrap();
+    let pools = stack.until_pool("probe", |pool| busy_thread(pool).is_some()).await;
+    let tid = busy_thread(&pools["probe"]).unwrap();
     let asked = Instant::now();
     let text = stack.command(&["stacks", "probe"]).await.stdout;
     assert!(asked.elapsed() < Duration::from_secs(2), "it says so at once");
     assert!(text.contains("no stacks: it has none to show"), "{text}");
     assert!(text.contains(&format!("thread {tid}: GET /sleep/3600000 for ")), "{text}");
     drop(held);
+}
+
+/// The thread of a request, once its worker has said which one it is.
+fn busy_thread(pool: &Value) -> Option<u64> {
+    let rows = pool["workers"][0]["threads"].as_array()?;
+    rows.iter().find(|row| row["state"] == "W")?["tid"].as_u64()
 }
 
 #[tokio::test]
@@ -189,4 +194,79 @@ async fn a_worker_that_hangs_hard_costs_its_record_two_seconds_and_nothing_else(
     let line = stack.logged(|line| line.contains(" WARN worker_stuck ")).await;
     assert!(line.contains("GET /hold") && !line.contains("stacks="), "{line}");
     drop(held);
+}
+
+/// An application whose threads wait in three ways: for a time, for a lock, and in C code that
+/// never lets another thread have the interpreter.
+const APPLICATION: &str = r#"
+import re, threading
+
+held = threading.Lock()
+held.acquire()
+never = threading.Event()
+
+
+def nap():
+    never.wait(3600)
+
+
+def lock():
+    held.acquire()
+
+
+def match():
+    re.match("(a+)+$", "a" * 64 + "b")
+
+
+def application(environ, start_response):
+    {"/nap": nap, "/lock": lock, "/match": match}.get(environ["PATH_INFO"], list)()
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"#;
+
+fn application() -> Plan {
+    wsgi::site("waits:application").file("site/waits.py", APPLICATION).with("pool.web.threads = 4")
+}
+
+#[tokio::test]
+async fn python_stacks_are_shown_also_while_c_code_keeps_the_interpreter() {
+    let stack = application().start().await;
+    let mut held = Vec::new();
+    for (number, path) in ["/nap", "/lock", "/match"].into_iter().enumerate() {
+        held.push(ask(&stack, path).await);
+        stack.until_pool("web", |pool| threads(pool) == number + 1).await;
+    }
+    let json = stack.command(&["stacks", "web", "--json"]).await.stdout;
+    let document: Value = serde_json::from_str(&json).unwrap();
+    let worker = &document["workers"][0];
+    for name in ["nap", "lock", "match"] {
+        let busy = worker["busy"].as_array().into_iter().flatten();
+        let busy: Vec<&Value> = busy.filter(|busy| busy["target"] == format!("/{name}")).collect();
+        let expected = "waits.py\\\", line";
+        let frames = busy[0]["frames"].to_string();
+        assert!(frames.contains(expected) && frames.contains(&format!("in {name}\"")), "{worker}");
+    }
+    assert_eq!((&worker["idle"], &worker["silence"]), (&1.into(), &Value::Null), "{worker}");
+    drop(held);
+}
+
+#[tokio::test]
+async fn the_post_mortem_of_a_python_worker_has_the_stack_of_its_stuck_request() {
+    let stack = application()
+        .with("pool.web = { request-timeout = '300ms', stuck-grace = '200ms' }")
+        .start()
+        .await;
+    stack.get("/match").await.expect_reason(504, "request-timeout");
+    let line = stack.logged(|line| line.contains(" WARN worker_stuck ")).await;
+    assert!(line.contains(" in match"), "{line}");
+    let has_record = |pool: &Value| pool["post_mortems"].get(0).is_some();
+    let pools = stack.until_pool("web", has_record).await;
+    let thread = &pools["web"]["post_mortems"][0]["requests"][0]["thread"];
+    assert!(thread["frames"].to_string().contains(" in match"), "{thread}");
+}
+
+/// Requests whose threads are known.
+fn threads(pool: &Value) -> usize {
+    let rows = pool["workers"][0]["threads"].as_array().into_iter().flatten();
+    rows.filter(|row| row["state"] == "W" && row["tid"].is_u64()).count()
 }

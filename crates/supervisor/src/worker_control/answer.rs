@@ -138,24 +138,24 @@ mod tests {
     fn the_line_before_an_answer_says_how_long_it_is() {
         let known = |start, end| Ok(Extent::Known { start, end });
         let err = |why| Err(garbled(why));
-        check("", Ok(Extent::Unknown));
-        check("stacks 7", Ok(Extent::Unknown));
-        check("stacks 7 14\n", known(12, 26));
-        check("stacks 7 0\nand more", known(11, 11));
-        check("stacks 7 1048576\n", known(17, 17 + 1_048_576));
-        check("stacks 7 1048577\n", err("more than 1 MiB"));
-        check("stacks 7 -1\n", err("a length that is no number"));
-        check("stacks 7 99999999999999999999999\n", err("a length that is no number"));
-        check("stacks 8 14\n", err("an answer to no question"));
-        check("stacks 7\n", err("a line that is not `stacks ID LENGTH`"));
-        check("\n", err("a line that is not `stacks ID LENGTH`"));
-        check("HTTP/1.1 200 OK\r\n", err("a line that is not `stacks ID LENGTH`"));
-        check(&"x".repeat(MAX_HEAD), err("a line without an end"));
+        check("", &Ok(Extent::Unknown));
+        check("stacks 7", &Ok(Extent::Unknown));
+        check("stacks 7 14\n", &known(12, 26));
+        check("stacks 7 0\nand more", &known(11, 11));
+        check("stacks 7 1048576\n", &known(17, 17 + 1_048_576));
+        check("stacks 7 1048577\n", &err("more than 1 MiB"));
+        check("stacks 7 -1\n", &err("a length that is no number"));
+        check("stacks 7 99999999999999999999999\n", &err("a length that is no number"));
+        check("stacks 8 14\n", &err("an answer to no question"));
+        check("stacks 7\n", &err("a line that is not `stacks ID LENGTH`"));
+        check("\n", &err("a line that is not `stacks ID LENGTH`"));
+        check("HTTP/1.1 200 OK\r\n", &err("a line that is not `stacks ID LENGTH`"));
+        check(&"x".repeat(MAX_HEAD), &err("a line without an end"));
     }
 
     #[track_caller]
-    fn check(read: &str, expected: Result<Extent, NoStacks>) {
-        assert_eq!(extent(read.as_bytes(), 7), expected, "{read:?}");
+    fn check(read: &str, expected: &Result<Extent, NoStacks>) {
+        assert_eq!(&extent(read.as_bytes(), 7), expected, "{read:?}");
     }
 
     #[test]

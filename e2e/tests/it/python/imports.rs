@@ -79,9 +79,9 @@ async fn a_trial_import_tells_what_a_worker_would_say() {
     let own = "import os; raise Exception(os.environ['GREETING'], os.path.basename(os.getcwd()))";
     let keys = "environment.GREETING = 'good day'";
     check(own, keys, &["Exception: ('good day', 'site')"]).await;
-    let hanging = "import time; print('about to sleep'); time.sleep(1000)";
+    let hanging = "import os; print('waits for nobody'); os.read(os.pipe()[0], 1)";
     let keys = "start-timeout = '500ms'";
-    check(hanging, keys, &["not done within start-timeout (500ms)", "about to sleep"]).await;
+    check(hanging, keys, &["not done within start-timeout (500ms)", "waits for nobody"]).await;
 }
 
 /// Shows that an application is not imported, where that is told, and all of what is said.
