@@ -131,6 +131,7 @@ def set_up():
     if "LEAVE_THREAD" in os.environ:
         threading.Thread(target=forever, name="left alone").start()
     note("importing")
+    print("said while it was imported")
     gate = os.environ.get("GATE")
     while gate and not os.path.exists(gate):
         time.sleep(0.01)

@@ -23,7 +23,7 @@ pub(crate) enum Prerequisite {
     PythonVenv,
     /// The test of a repository behind a Python pool clones it and pushes to it.
     Git,
-    /// Checks a WebDAV server.
+    /// The tests of a file server behind a Python pool are its own.
     Litmus,
     /// `?auto` is compared with `mod_status` itself.
     Apache,

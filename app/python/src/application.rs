@@ -13,7 +13,7 @@ use pyo3::types::{PyList, PyTuple};
 use crate::answering::{AnswerError, Answering, Wanted};
 use crate::bytes_of::bytes_of;
 use crate::environ::Environ;
-use crate::errors::Errors;
+use crate::errors::{Errors, set_current};
 use crate::fork::{self, is_forked};
 use crate::head::type_name;
 use crate::input::Input;
@@ -69,9 +69,11 @@ impl Application {
             self.thread.begin();
             let input = Input::new(body);
             let id = request.request_id().unwrap_or("-").to_owned();
-            let result = Bound::new(py, Errors::new(id))
-                .map_err(Failure::from)
-                .map(|errors| self.run(py, (&request, input), &errors, &answering));
+            let result = Bound::new(py, Errors::new(id)).map_err(Failure::from).map(|errors| {
+                set_current(Some(errors.clone().unbind()));
+                self.run(py, (&request, input), &errors, &answering);
+                set_current(None);
+            });
             if let Err(failure) = result {
                 answering.fail(py);
                 drop(failure);

@@ -3,14 +3,37 @@
 //! They go to standard error, from where the supervisor takes them into its log with the pool and
 //! the slot. A line goes out when it is whole, is flushed, or gets long.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::fork::is_forked;
+
 /// Longest part of a line that waits for its end.
 const LINE_BYTES: usize = 8 * 1024;
+
+thread_local! {
+    /// The stream of the request that this thread is at.
+    static CURRENT: RefCell<Option<Py<Errors>>> = const { RefCell::new(None) };
+}
+
+/// The stream of the calling thread's request; none in a process that the application forked.
+#[pyfunction]
+pub(crate) fn errors(py: Python<'_>) -> Option<Py<Errors>> {
+    if is_forked() {
+        return None;
+    }
+    CURRENT.with_borrow(|current| current.as_ref().map(|errors| errors.clone_ref(py)))
+}
+
+/// Notes which request the calling thread is at.
+pub(crate) fn set_current(errors: Option<Py<Errors>>) {
+    // What it replaces is dropped when nothing is borrowed: its drop may run other code.
+    drop(CURRENT.replace(errors));
+}
 
 /// The stream of one request.
 #[pyclass(frozen, module = "ostler_python")]

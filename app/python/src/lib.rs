@@ -36,7 +36,7 @@ mod _native {
     use pyo3::types::PyModule;
 
     #[pymodule_export]
-    use crate::errors::Errors;
+    use crate::errors::{Errors, errors};
     #[pymodule_export]
     use crate::fork::forked;
     #[pymodule_export]
@@ -71,7 +71,7 @@ mod _native {
 
 /// What is Python's to do: names of modules, of files, and what is in them. The package comes
 /// first; where it is installed, it is there already.
-const SOURCES: [(&CStr, &CStr, &str); 4] = [
+const SOURCES: [(&CStr, &CStr, &str); 5] = [
     (
         c"ostler_python",
         c"ostler_python/__init__.py",
@@ -79,5 +79,6 @@ const SOURCES: [(&CStr, &CStr, &str); 4] = [
     ),
     (c"ostler_python.cost", c"ostler_python/cost.py", include_str!("cost.py")),
     (c"ostler_python.interrupt", c"ostler_python/interrupt.py", include_str!("interrupt.py")),
+    (c"ostler_python.streams", c"ostler_python/streams.py", include_str!("streams.py")),
     (c"ostler_python.worker", c"ostler_python/worker.py", include_str!("worker.py")),
 ];

@@ -13,7 +13,7 @@ import threading
 import traceback
 import types
 
-from ostler_python import cost, interrupt
+from ostler_python import cost, interrupt, streams
 
 #: Has `faulthandler` write the stacks of all threads. Programs rarely use these signals.
 STACKS_SIGNAL = signal.SIGRTMAX - 7
@@ -120,8 +120,7 @@ def prepare(arguments, native):
     add_directories(arguments.python_path)
     if arguments.switch_interval is not None:
         sys.setswitchinterval(arguments.switch_interval)
-    # What is printed belongs in the log when it was printed.
-    sys.stdout.reconfigure(line_buffering=True)
+    streams.install(native.errors)
     os.register_at_fork(after_in_child=native.forked)
     if arguments.cost:
         cost.install(native.cost)

@@ -6,7 +6,7 @@ mod faults;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use ostler_e2e::stack::{event, field, number};
+use ostler_e2e::stack::{event, field, number, pids};
 use ostler_e2e::{Load, POLL, Plan, Stack, python};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -98,8 +98,10 @@ async fn what_is_registered_for_the_end_runs_once_in_each_worker() {
     let first = stack.workers("web").await[0];
     let recycled = stack.command(&["recycle", "web"]).await;
     assert_eq!(recycled.code, Some(0), "{recycled:?}");
-    let second = stack.workers("web").await[0];
     stack.logged(|line| event(line) == Some("worker_exited")).await;
+    let is_alone = |pool: &Value| pids(pool).len() == 1;
+    stack.until_pool("web", is_alone).await;
+    let second = stack.workers("web").await[0];
     assert_eq!(notes(&stack, "ended"), [first.to_string()]);
     // A child of the application ends with what it registered as well, and the worker goes on.
     assert_eq!(stack.get("/fork-and-exit").await.text(), "9");
@@ -148,11 +150,7 @@ async fn a_script_that_is_written_anew_is_loaded_anew() {
     assert_eq!(stack.get("/").await.text(), format!("first {}", path.display()));
     let before = stack.workers("web").await;
     fs::write(&path, script("second ")).unwrap();
-    let is_new = |pool: &Value| {
-        pool["workers"].as_array().is_some_and(|workers| {
-            workers.len() == 1 && number(&workers[0]["pid"]) != before[0] && pool["ready"] == 1
-        })
-    };
+    let is_new = |pool: &Value| pids(pool) != before && pids(pool).len() == 1 && pool["ready"] == 1;
     stack.until_pool("web", is_new).await;
     assert_eq!(stack.get("/").await.text(), format!("second {}", path.display()));
 }
@@ -163,14 +161,18 @@ async fn what_an_application_says_is_logged_with_its_request_and_pool() {
     assert_eq!(stack.get("/say?loudly").await.text(), "loudly");
     let access = stack.until_logged_access("/say?loudly").await;
     let mark = format!("[{}]", field(&access, "id").unwrap());
-    let line = stack.logged(|line| line.contains("written to wsgi.errors")).await;
-    assert_eq!((field(&line, "pool"), field(&line, "line")), (Some("web"), Some(mark.as_str())));
-    for said in
-        ["printed by the application", "printed to standard error", "logged by the application"]
-    {
+    for said in [
+        "written to wsgi.errors",
+        "printed by the application",
+        "printed to standard error",
+        "logged by the application",
+    ] {
         let line = stack.logged(|line| line.contains(said)).await;
         assert_eq!(field(&line, "pool"), Some("web"), "{line}");
+        assert_eq!(field(&line, "line"), Some(mark.as_str()), "{line}");
     }
+    let line = stack.logged(|line| line.contains("said while it was imported")).await;
+    assert_eq!((field(&line, "pool"), field(&line, "stream")), (Some("web"), Some("stdout")));
 }
 
 /// Fails the test unless every worker ended by itself, and well.
