@@ -35,7 +35,8 @@ struct Stat {
 impl Groups {
     /// Finds the processes beneath `root`, and those of workers that were started apart.
     pub(crate) fn find(root: u32, workers: &[u32]) -> Self {
-        let mut groups = Self { worker: workers.to_vec(), ..Self::default() };
+        let worker = workers.iter().flat_map(|pid| tree(*pid)).collect();
+        let mut groups = Self { worker, ..Self::default() };
         for pid in tree(root) {
             if is_worker(pid) {
                 groups.worker.push(pid);
@@ -49,6 +50,12 @@ impl Groups {
             groups.proxy.clone_from(&groups.server);
         }
         groups
+    }
+
+    /// Memory of all in KiB, segments of shared memory included: what is shared counts once.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let all = self.server.iter().chain(&self.worker);
+        all.map(|pid| rollup_kib(*pid)).sum()
     }
 
     /// Processor time so far.
@@ -70,6 +77,12 @@ pub(crate) fn children_time() -> Duration {
 pub(crate) fn memory_kib(pids: &[u32]) -> u64 {
     let of = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
     pids.iter().map(of).map(|text| parse_smaps(&text)).sum()
+}
+
+fn rollup_kib(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let size = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    size.and_then(|size| size.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }
 
 fn parse_smaps(text: &str) -> u64 {
@@ -170,5 +183,6 @@ mod tests {
         let own = std::process::id();
         assert!(tree(own).contains(&own));
         assert!(memory_kib(&[own]) > 0);
+        assert!(Groups::find(own, &[]).memory_kib() > 0);
     }
 }

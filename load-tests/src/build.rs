@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::process::output;
+use crate::python::Python;
 use crate::server::ServerName;
 
 /// The version whose output `oha` reads.
@@ -20,6 +21,8 @@ pub(crate) struct Binaries {
     pub(crate) ostler: PathBuf,
     pub(crate) worker: PathBuf,
     pub(crate) oha: PathBuf,
+    /// The virtual environment; only there where something in Python is measured.
+    pub(crate) python: Python,
     /// This program, which is also the generator of open loops.
     pub(crate) own: PathBuf,
 }
@@ -28,6 +31,7 @@ pub(crate) struct Binaries {
 /// measured as it is.
 pub(crate) fn prepare(
     servers: &BTreeSet<ServerName>,
+    is_python: bool,
     ostler_folder: Option<&Path>,
 ) -> Result<Binaries> {
     let own = std::env::current_exe()?;
@@ -37,11 +41,20 @@ pub(crate) fn prepare(
         servers.contains(&ServerName::Ostler) || servers.contains(&ServerName::OstlerHttp);
     if is_ostler && ostler_folder.is_none() {
         build(&["-p", "ostler", "--bin", "ostler"])?;
+        if is_python {
+            build(&["-p", "ostler-python"])?;
+        }
     }
     for server in servers {
         install_peer(*server)?;
     }
+    let python = Python::beneath(&target_folder().join("tools"));
+    if is_python {
+        install("/usr/bin/apxs", &["apache2-dev", "python3-dev", "python3-venv"])?;
+        python.install()?;
+    }
     Ok(Binaries {
+        python,
         // Servers run in other folders.
         ostler: std::path::absolute(ostler_folder.unwrap_or(&release).join("ostler"))?,
         worker: release.join("load-worker"),
@@ -79,27 +92,36 @@ pub(crate) fn install_oha() -> Result<PathBuf> {
 /// The program of a peer, and the package it comes in.
 fn peer(server: ServerName) -> Option<(&'static str, &'static [&'static str])> {
     match server {
-        ServerName::Nginx => Some(("/usr/sbin/nginx", &["nginx"])),
+        ServerName::Nginx | ServerName::NginxGunicorn => Some(("/usr/sbin/nginx", &["nginx"])),
         ServerName::Haproxy => Some(("/usr/sbin/haproxy", &["haproxy"])),
-        ServerName::ApacheEvent | ServerName::ApacheWorker => {
+        ServerName::ApacheEvent | ServerName::ApacheWorker | ServerName::ApacheModWsgiPypi => {
             Some(("/usr/sbin/apache2", &["apache2-bin"]))
         }
         ServerName::ApacheModWsgi => Some((
             "/usr/lib/apache2/modules/mod_wsgi.so",
             &["apache2-bin", "libapache2-mod-wsgi-py3"],
         )),
-        ServerName::Ostler | ServerName::OstlerHttp | ServerName::Bare => None,
+        ServerName::Ostler | ServerName::OstlerHttp | ServerName::Granian | ServerName::Bare => {
+            None
+        }
     }
 }
 
 fn install_peer(server: ServerName) -> Result<()> {
-    let Some((program, packages)) = peer(server) else { return Ok(()) };
+    peer(server).map_or(Ok(()), |(program, packages)| install(program, packages))
+}
+
+/// Sees to it that a program is there that comes in one of these packages.
+fn install(program: &str, packages: &[&str]) -> Result<()> {
     if Path::new(program).exists() {
         return Ok(());
     }
     let is_root = rustix::process::geteuid().is_root();
     let packages = packages.join(" ");
-    ensure!(is_root, "{program} is missing: apt-get install {packages}, or leave out {server:?}");
+    ensure!(
+        is_root,
+        "{program} is missing: apt-get install {packages}, or leave out what needs it"
+    );
     // The packages' own services are none of ours: they are neither started nor left enabled.
     let script = format!(
         "export DEBIAN_FRONTEND=noninteractive\n\
@@ -115,17 +137,20 @@ fn install_peer(server: ServerName) -> Result<()> {
 /// What a server says about its version.
 pub(crate) fn version(server: ServerName, binaries: &Binaries) -> String {
     let ostler = binaries.ostler.display().to_string();
-    let words: &[&str] = match server {
-        ServerName::Ostler | ServerName::OstlerHttp => &[&ostler, "--version"],
-        ServerName::Nginx => &["/usr/sbin/nginx", "-v"],
-        ServerName::Haproxy => &["/usr/sbin/haproxy", "-v"],
-        ServerName::ApacheEvent | ServerName::ApacheWorker => &["/usr/sbin/apache2", "-v"],
+    let said = match server {
+        ServerName::Ostler | ServerName::OstlerHttp => output(&[ostler.as_str(), "--version"]),
+        ServerName::Nginx => output(&["/usr/sbin/nginx", "-v"]),
+        ServerName::Haproxy => output(&["/usr/sbin/haproxy", "-v"]),
+        ServerName::ApacheEvent | ServerName::ApacheWorker => output(&["/usr/sbin/apache2", "-v"]),
         ServerName::ApacheModWsgi => {
-            &["dpkg-query", "-W", "apache2-bin", "libapache2-mod-wsgi-py3"]
+            output(&["dpkg-query", "-W", "apache2-bin", "libapache2-mod-wsgi-py3"])
         }
-        ServerName::Bare => return format!("load-worker {}", env!("CARGO_PKG_VERSION")),
+        ServerName::ApacheModWsgiPypi => binaries.python.version("mod_wsgi"),
+        ServerName::NginxGunicorn => binaries.python.version("gunicorn"),
+        ServerName::Granian => binaries.python.version("granian"),
+        ServerName::Bare => Ok(format!("load-worker {}", env!("CARGO_PKG_VERSION"))),
     };
-    let said = output(words).unwrap_or_else(|error| format!("unknown: {error:#}"));
+    let said = said.unwrap_or_else(|error| format!("unknown: {error:#}"));
     let lines = said.trim().lines();
     let wanted = if server == ServerName::ApacheModWsgi { 2 } else { 1 };
     lines.take(wanted).collect::<Vec<_>>().join(", ").replace('\t', " ")

@@ -44,6 +44,8 @@ pub(crate) enum Figure {
     /// Memory of all processes of the server, workers left out, without segments.
     ServerMemoryMib,
     BytesPerConnection,
+    /// Memory of all processes after the load, workers and segments included.
+    MemoryMib,
 }
 
 impl Figure {
@@ -77,6 +79,7 @@ impl Figure {
             Self::ProxyMemoryMib => "proxy MiB at rest",
             Self::ServerMemoryMib => "server MiB at rest",
             Self::BytesPerConnection => "bytes a connection",
+            Self::MemoryMib => "MiB of all",
         }
     }
 

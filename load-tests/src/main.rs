@@ -1,4 +1,4 @@
-//! Measures Ostler beside its peers, all in one run: `load-tests quick|compare|full|run NAME…`.
+//! Measures Ostler beside its peers, all in one run: `load-tests quick|compare|python|full|run NAME…`.
 //!
 //! Scenarios are files in `scenarios/`; what came out is written to `results/`. The module
 //! `measure` is the order of events; the others each know one thing.
@@ -20,6 +20,7 @@ mod open;
 mod plot;
 mod poisson;
 mod process;
+mod python;
 mod results;
 mod round;
 mod scenario;
@@ -52,8 +53,10 @@ struct CommandLine {
 enum Ask {
     /// The two rows of hello, in under three minutes
     Quick,
-    /// Every row that something has to come out of, in under 25 minutes
+    /// The rows that something has to come out of, in about half an hour
     Compare,
+    /// Those of applications in Python
+    Python,
     /// Every scenario
     Full,
     /// These scenarios
@@ -103,6 +106,7 @@ fn main() -> Result<()> {
             measure::run("quick", &Wanted::Set(Set::Quick), &changes)
         }
         Ask::Compare => measure::run("compare", &Wanted::Set(Set::Compare), &changes),
+        Ask::Python => measure::run("python", &Wanted::Set(Set::Python), &changes),
         Ask::Full => measure::run("full", &Wanted::All, &changes),
         Ask::Run { names } => measure::run("run", &Wanted::Names(names), &changes),
         Ask::List => measure::list(),

@@ -32,11 +32,15 @@ pub(crate) fn run(set: &str, wanted: &Wanted, changes: &Changes) -> Result<()> {
     let servers: BTreeSet<_> =
         scenarios.iter().flat_map(|scenario| scenario.servers.iter().copied()).collect();
     say("building, and looking for what is needed");
-    let binaries = build::prepare(&servers, changes.ostler_bin.as_deref())?;
+    let is_python = scenarios.iter().any(Scenario::is_python);
+    let binaries = build::prepare(&servers, is_python, changes.ostler_bin.as_deref())?;
     let mut versions: BTreeMap<String, String> = servers
         .iter()
         .map(|server| (server.name().to_owned(), build::version(*server, &binaries)))
         .collect();
+    if is_python {
+        versions.insert("python".to_owned(), binaries.python.versions()?);
+    }
     versions.insert("oha".to_owned(), build::OHA_VERSION.to_owned());
     let machine = Machine::find(versions);
     let default = build::workspace().join("load-tests/results");
@@ -124,13 +128,14 @@ fn measure(scenario: Scenario, machine: &Machine, binaries: &Binaries) -> Result
 }
 
 /// What is said of a round while the next one runs.
-const SHOWN: [Figure; 7] = [
+const SHOWN: [Figure; 8] = [
     Figure::RequestsPerSecond,
     Figure::CpuPerRequestUs,
     Figure::LatencyP99Ms,
     Figure::IdealP99Ms,
     Figure::ProxyMemoryMib,
     Figure::BytesPerConnection,
+    Figure::MemoryMib,
     Figure::Failed,
 ];
 

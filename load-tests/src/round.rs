@@ -77,12 +77,14 @@ pub(crate) fn capacity(
     Ok(round.figures.get(&Figure::RequestsPerSecond).copied().unwrap_or_default())
 }
 
+#[expect(clippy::cast_precision_loss, reason = "memory in KiB is far below 2^53")]
 fn closed(server: &Running, scenario: &Scenario, binaries: &Binaries) -> Result<Round> {
     let warm_up = oha::program(&binaries.oha, server, scenario, WARM_UP_SECONDS)?;
     oha::finish(oha::start(&warm_up)?)?;
     let program = oha::program(&binaries.oha, server, scenario, scenario.load.seconds)?;
     let (counted, cost) = Cost::of(server, || oha::finish(oha::start(&program)?))?;
     let mut round = counted_round(counted, scenario);
+    round.figures.insert(Figure::MemoryMib, server.groups().memory_kib() as f64 / 1024.0);
     let answers = round.statuses.values().sum();
     cost.add_to(&mut round, answers, if scenario.is_pinned() { 1 } else { processors() });
     Ok(round)

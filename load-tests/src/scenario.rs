@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::criterion::Criterion;
@@ -67,6 +67,7 @@ pub(crate) enum Kind {
 pub(crate) enum Set {
     Quick,
     Compare,
+    Python,
 }
 
 /// The one number that differs between the points of a scenario.
@@ -88,6 +89,8 @@ pub(crate) enum Vary {
 pub(crate) struct WorkerPlan {
     /// How our own program runs: `service` or `threads`.
     pub(crate) model: Option<Model>,
+    /// An application in Python, for servers that run WSGI.
+    pub(crate) wsgi: Option<Wsgi>,
     /// Another program. `{listen}` is where it has to listen when Ostler does not start it.
     pub(crate) command: Option<Vec<String>>,
     #[serde(default = "one")]
@@ -104,6 +107,16 @@ pub(crate) struct WorkerPlan {
 pub(crate) enum Model {
     Service,
     Threads,
+}
+
+/// The applications in Python.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Wsgi {
+    /// That of `load-worker`, without a framework.
+    Plain,
+    /// The bookshop of the examples.
+    Django,
 }
 
 /// Files that the servers answer with themselves, under `/static/0.bin`, `/static/1.bin`, ….
@@ -230,8 +243,12 @@ impl Scenario {
         ensure!(self.worker.is_some() || self.files.is_some(), "nothing can be asked for");
         ensure!(!self.servers.is_empty() && !self.request.paths.is_empty(), "nothing is measured");
         if let Some(worker) = &self.worker {
-            let is_one = worker.model.is_some() != worker.command.is_some();
-            ensure!(is_one, "a worker has either a `model` or a `command`");
+            let has = [worker.model.is_some(), worker.wsgi.is_some(), worker.command.is_some()];
+            let count = has.iter().filter(|has| **has).count();
+            ensure!(count == 1, "a worker has either a `model`, `wsgi` or a `command`");
+            if let Some(server) = self.servers.iter().find(|server| !server.runs(worker)) {
+                bail!("{} does not run such a worker", server.name());
+            }
         }
         let points = self.points();
         for criterion in &self.criterion {
@@ -260,6 +277,11 @@ impl Scenario {
             | (Some(Vary::LoadPercent(_)) | None, _) => {}
         }
         scenario
+    }
+
+    /// Whether the application is in Python.
+    pub(crate) fn is_python(&self) -> bool {
+        self.worker.as_ref().is_some_and(|worker| worker.wsgi.is_some())
     }
 
     /// Whether server and generator have a processor each.
@@ -311,7 +333,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
         let scenarios = read_all(&folder).unwrap();
         assert!(15 < scenarios.len(), "only {}", scenarios.len());
-        for set in [Set::Quick, Set::Compare] {
+        for set in [Set::Quick, Set::Compare, Set::Python] {
             assert!(scenarios.iter().any(|scenario| scenario.sets.contains(&set)), "{set:?}");
         }
     }
@@ -333,6 +355,8 @@ mod tests {
         assert!(refused(&SMALLEST.replace("closed", "open")).contains("load-percent"));
         assert!(refused(&SMALLEST.replace("closed", "fault")).contains("fault"));
         assert!(refused(&SMALLEST.replace("model = 'service'", "")).contains("either"));
+        assert!(refused(&format!("{SMALLEST}wsgi = 'plain'")).contains("either"));
+        assert!(refused(&SMALLEST.replace("ostler", "granian")).contains("granian"));
         assert!(refused(&SMALLEST.replace("'ostler'", "")).contains("nothing is measured"));
         let criterion =
             "[[criterion]]\ntext = 'x'\nfigure = 'failed'\nserver = 'nginx'\nat-most = 1";

@@ -19,7 +19,8 @@ use crate::build::Binaries;
 use crate::clock;
 use crate::process::{Process, Program, SERVER_CORE};
 use crate::scenario::{Model, Scenario, WorkerPlan};
-use crate::servers::{apache, bare, haproxy, nginx, ostler};
+use crate::servers::apache::ModWsgi;
+use crate::servers::{apache, bare, granian, gunicorn, haproxy, nginx, ostler};
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_secs(20);
@@ -40,6 +41,13 @@ pub(crate) enum ServerName {
     /// The event MPM with `mod_wsgi` in daemon mode, before the same application in Python.
     #[serde(rename = "apache-mod_wsgi")]
     ApacheModWsgi,
+    /// The same with the newest `mod_wsgi`, compiled.
+    #[serde(rename = "apache-mod_wsgi-pypi")]
+    ApacheModWsgiPypi,
+    /// nginx before gunicorn.
+    NginxGunicorn,
+    /// A server in Rust that runs Python, with nothing in front of it.
+    Granian,
     /// A server that answers itself.
     Bare,
 }
@@ -76,7 +84,7 @@ pub(crate) struct Running {
 }
 
 impl ServerName {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Ostler,
         Self::OstlerHttp,
         Self::Nginx,
@@ -84,6 +92,9 @@ impl ServerName {
         Self::ApacheEvent,
         Self::ApacheWorker,
         Self::ApacheModWsgi,
+        Self::ApacheModWsgiPypi,
+        Self::NginxGunicorn,
+        Self::Granian,
         Self::Bare,
     ];
 
@@ -97,6 +108,9 @@ impl ServerName {
             Self::ApacheEvent => "apache-event",
             Self::ApacheWorker => "apache-worker",
             Self::ApacheModWsgi => "apache-mod_wsgi",
+            Self::ApacheModWsgiPypi => "apache-mod_wsgi-pypi",
+            Self::NginxGunicorn => "nginx-gunicorn",
+            Self::Granian => "granian",
             Self::Bare => "bare",
         }
     }
@@ -104,8 +118,31 @@ impl ServerName {
     /// Whether it starts the application's processes itself.
     fn starts_workers(self) -> bool {
         match self {
-            Self::Ostler | Self::OstlerHttp | Self::ApacheModWsgi | Self::Bare => true,
-            Self::Nginx | Self::Haproxy | Self::ApacheEvent | Self::ApacheWorker => false,
+            Self::Ostler
+            | Self::OstlerHttp
+            | Self::ApacheModWsgi
+            | Self::ApacheModWsgiPypi
+            | Self::Granian
+            | Self::Bare => true,
+            Self::Nginx
+            | Self::Haproxy
+            | Self::ApacheEvent
+            | Self::ApacheWorker
+            | Self::NginxGunicorn => false,
+        }
+    }
+
+    /// Whether it has something to run a worker of this kind with.
+    pub(crate) fn runs(self, worker: &WorkerPlan) -> bool {
+        match self {
+            Self::Ostler | Self::ApacheModWsgi => true,
+            Self::ApacheModWsgiPypi | Self::NginxGunicorn | Self::Granian => worker.wsgi.is_some(),
+            Self::OstlerHttp
+            | Self::Nginx
+            | Self::Haproxy
+            | Self::ApacheEvent
+            | Self::ApacheWorker
+            | Self::Bare => worker.wsgi.is_none(),
         }
     }
 
@@ -113,11 +150,13 @@ impl ServerName {
         match self {
             Self::Ostler => Ok(ostler::launch(place, "")),
             Self::OstlerHttp => Ok(ostler::launch(place, "link = \"http\"\n")),
-            Self::Nginx => Ok(nginx::launch(place)),
+            Self::Nginx | Self::NginxGunicorn => Ok(nginx::launch(place)),
             Self::Haproxy => Ok(haproxy::launch(place)),
             Self::ApacheEvent => Ok(apache::launch(place, "event")),
             Self::ApacheWorker => Ok(apache::launch(place, "worker")),
-            Self::ApacheModWsgi => apache::launch_mod_wsgi(place),
+            Self::ApacheModWsgi => apache::launch_mod_wsgi(place, ModWsgi::Debian),
+            Self::ApacheModWsgiPypi => apache::launch_mod_wsgi(place, ModWsgi::Pypi),
+            Self::Granian => granian::launch(place),
             Self::Bare => Ok(bare::launch(place)),
         }
     }
@@ -134,13 +173,13 @@ impl Running {
         write_static_files(folder.path(), scenario)?;
         let log = File::create(folder.path().join("output.log"))?;
         let core = scenario.is_pinned().then_some(SERVER_CORE);
-        let mut sockets = Vec::new();
-        let mut workers = Vec::new();
-        if let Some(plan) = scenario.worker.as_ref().filter(|_| !name.starts_workers()) {
-            for index in 0..plan.processes {
-                let socket = folder.path().join(format!("worker-{index}.sock"));
-                let program = worker_program(plan, &socket, binaries).on(core);
-                workers.push(program.start(&log)?);
+        let (mut sockets, mut workers) = (Vec::new(), Vec::new());
+        if let Some(plan) = &scenario.worker {
+            if let Some(wsgi) = plan.wsgi {
+                binaries.python.write(wsgi, folder.path())?;
+            }
+            for (socket, program) in workers_apart(name, plan, folder.path(), binaries) {
+                workers.push(program.on(core).start(&log)?);
                 wait_for_socket(&socket).with_context(|| read_log(folder.path()))?;
                 sockets.push(socket);
             }
@@ -192,6 +231,29 @@ impl Running {
         let workers: Vec<u32> = self.workers.iter().map(Process::pid).collect();
         Groups::find(self.server.pid(), &workers)
     }
+}
+
+/// The programs of an application that the server does not start itself, each with its socket.
+fn workers_apart(
+    name: ServerName,
+    plan: &WorkerPlan,
+    folder: &Path,
+    binaries: &Binaries,
+) -> Vec<(PathBuf, Program)> {
+    if name.starts_workers() {
+        return Vec::new();
+    }
+    if let Some(wsgi) = plan.wsgi {
+        let socket = folder.join("gunicorn.sock");
+        let program = gunicorn::program(plan, wsgi, &socket, folder, binaries);
+        return vec![(socket, program)];
+    }
+    let worker = |index| {
+        let socket = folder.join(format!("worker-{index}.sock"));
+        let program = worker_program(plan, &socket, binaries);
+        (socket, program)
+    };
+    (0..plan.processes).map(worker).collect()
 }
 
 /// The application's program and arguments.

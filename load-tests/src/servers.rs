@@ -3,6 +3,8 @@
 
 pub(crate) mod apache;
 pub(crate) mod bare;
+pub(crate) mod granian;
+pub(crate) mod gunicorn;
 pub(crate) mod haproxy;
 pub(crate) mod nginx;
 pub(crate) mod ostler;

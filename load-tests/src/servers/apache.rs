@@ -6,8 +6,9 @@
 
 use anyhow::{Result, bail};
 
-use crate::process::Program;
-use crate::scenario::WorkerPlan;
+use crate::process::{Program, output};
+use crate::python::Application;
+use crate::scenario::{WorkerPlan, Wsgi};
 use crate::server::{Launch, Place};
 use crate::text::add;
 
@@ -25,8 +26,14 @@ const LOADED: [&str; 7] = [
     "mime",
 ];
 
-/// The application that the other servers have a Rust worker for, in Python.
-const WSGI: &str = include_str!("apache/hello.wsgi");
+/// Which `mod_wsgi` it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ModWsgi {
+    /// The one that Debian has.
+    Debian,
+    /// The newest, compiled for the virtual environment.
+    Pypi,
+}
 
 /// `mod_proxy_http` under this MPM.
 pub(crate) fn launch(place: &Place<'_>, mpm: &str) -> Launch {
@@ -48,22 +55,53 @@ pub(crate) fn launch(place: &Place<'_>, mpm: &str) -> Launch {
     foreground(place, text, Vec::new())
 }
 
-/// `mod_wsgi` in daemon mode under the event MPM.
-pub(crate) fn launch_mod_wsgi(place: &Place<'_>) -> Result<Launch> {
-    let Some(WorkerPlan { command: None, processes, threads, .. }) = place.scenario.worker else {
-        bail!("mod_wsgi runs the application of this tool only");
+/// `mod_wsgi` in daemon mode under the event MPM, before one of the applications in Python; in
+/// place of a worker of our own the one that does the same.
+pub(crate) fn launch_mod_wsgi(place: &Place<'_>, which: ModWsgi) -> Result<Launch> {
+    let Some(plan @ WorkerPlan { command: None, .. }) = &place.scenario.worker else {
+        bail!("mod_wsgi runs the applications of this tool only");
     };
+    let python = &place.binaries.python;
+    let module = match which {
+        ModWsgi::Debian => format!("{MODULES}/mod_wsgi.so"),
+        ModWsgi::Pypi => output(&[&python.program("mod_wsgi-express"), "module-location"])?,
+    };
+    if plan.wsgi.is_none() {
+        python.write(Wsgi::Plain, place.folder)?;
+    }
+    let application = Application::of(plan.wsgi.unwrap_or(Wsgi::Plain), place.folder);
+    let text = configuration(place, "event") + &daemons(place, plan, &application, module.trim());
+    let mut launch = foreground(place, text, Vec::new());
+    let (name, value) = application.variable;
+    launch.program = launch.program.with(name, value);
+    Ok(launch)
+}
+
+/// The daemon processes, and what they run.
+fn daemons(
+    place: &Place<'_>,
+    plan: &WorkerPlan,
+    application: &Application,
+    module: &str,
+) -> String {
     let folder = place.folder.display();
-    let text = configuration(place, "event")
-        + &format!(
-            "LoadModule wsgi_module {MODULES}/mod_wsgi.so\n\
-             LoadModule alias_module {MODULES}/mod_alias.so\nAlias /static/ {folder}/static/\n\
-             WSGISocketPrefix {folder}/wsgi\n\
-             WSGIDaemonProcess app processes={processes} threads={threads} display-name=%{{GROUP}}\n\
-             WSGIProcessGroup app\nWSGIApplicationGroup %{{GLOBAL}}\n\
-             WSGIScriptAlias / {folder}/hello.wsgi\n"
-        );
-    Ok(foreground(place, text, vec![("hello.wsgi", WSGI.to_owned())]))
+    let (path, script) = (application.folder.display(), application.script.display());
+    let WorkerPlan { processes, threads, .. } = plan;
+    // Without a virtual environment it is that of the system.
+    let home = plan.wsgi.map_or_else(String::new, |_| {
+        format!(" python-home={}", place.binaries.python.home().display())
+    });
+    format!(
+        "LoadModule wsgi_module {module}\n\
+         LoadModule alias_module {MODULES}/mod_alias.so\nAlias /static/ {folder}/static/\n\
+         WSGISocketPrefix {folder}/wsgi\nWSGIEnableSendfile On\n\
+         WSGIDaemonProcess app processes={processes} threads={threads} \
+         display-name=%{{GROUP}} python-path={path}{home}\n\
+         WSGIProcessGroup app\nWSGIApplicationGroup %{{GLOBAL}}\n\
+         WSGIScriptAlias / {script}\n<Directory {script_folder}>\nRequire all granted\n\
+         </Directory>\n",
+        script_folder = application.script.parent().unwrap_or(place.folder).display(),
+    )
 }
 
 fn foreground(place: &Place<'_>, config: String, mut files: Vec<(&'static str, String)>) -> Launch {

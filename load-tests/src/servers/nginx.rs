@@ -29,11 +29,13 @@ fn configuration(place: &Place<'_>) -> String {
          scgi_temp_path {folder}/scgi;\n\
          keepalive_timeout 75s;\nkeepalive_requests 1000000000;\n\
          sendfile on;\ntcp_nopush on;\nopen_file_cache max=1000 inactive=60s;\n\
-         client_max_body_size 16m;\nclient_body_buffer_size 128k;\nproxy_buffers 16 16k;\n\
+         client_max_body_size 16m;\nclient_body_buffer_size {body};\n\
+         proxy_buffers 16 16k;\nproxy_max_temp_file_size 0;\n\
          {upstream}\
          server {{\nlisten {address} backlog=511;\n{locations}}}\n}}\n",
         threads = place.scenario.server_threads,
         address = place.address,
+        body = place.scenario.request.body_bytes.max(128 * 1024),
         upstream = upstream(place),
         locations = locations(place),
     )

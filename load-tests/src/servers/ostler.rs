@@ -1,6 +1,8 @@
 //! Ostler with everything on: access log, status page, every default limit.
 
 use crate::process::Program;
+use crate::python::Application;
+use crate::scenario::WorkerPlan;
 use crate::server::{Launch, Place, worker_command};
 use crate::text::add;
 
@@ -36,12 +38,12 @@ fn configuration(place: &Place<'_>, pool_line: &str) -> String {
 
 fn add_pools(text: &mut String, place: &Place<'_>, pool_line: &str) {
     let Some(plan) = &place.scenario.worker else { return };
-    let command = worker_command(plan, "", place.binaries);
+    let application = application(place, plan);
     for pool in 0..place.scenario.pools {
         add(
             text,
             format_args!(
-                "[pool.app-{pool}]\ncommand = {command:?}\nprocesses = {}\nthreads = {}\n\
+                "[pool.app-{pool}]\n{application}processes = {}\nthreads = {}\n\
                  concurrency = {}\n{}\n{pool_line}\n",
                 plan.processes,
                 plan.threads,
@@ -50,6 +52,20 @@ fn add_pools(text: &mut String, place: &Place<'_>, pool_line: &str) {
             ),
         );
     }
+}
+
+/// The lines of a pool that say what it runs.
+fn application(place: &Place<'_>, plan: &WorkerPlan) -> String {
+    let Some(wsgi) = plan.wsgi else {
+        return format!("command = {:?}\n", worker_command(plan, "", place.binaries));
+    };
+    let Application { name, folder, variable: (variable, value), .. } =
+        Application::of(wsgi, place.folder);
+    let (python, folder) = (place.binaries.python.program("python"), folder.display());
+    format!(
+        "wsgi = {name:?}\npython = {python:?}\npython-path = [\"{folder}\"]\n\
+         environment = {{ {variable} = {value:?} }}\n"
+    )
 }
 
 fn add_routes(text: &mut String, place: &Place<'_>) {
