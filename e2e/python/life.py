@@ -70,6 +70,17 @@ def fork_and_exit(environ, start_response):
     return told(start_response, os.waitstatus_to_exitcode(status))
 
 
+def fork_and_end(environ, start_response):
+    """A child that somebody else ends, by the usual signal."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(20)
+        os._exit(0)
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    return told(start_response, os.waitstatus_to_exitcode(status))
+
+
 def square(number):
     return number * number
 
@@ -110,6 +121,7 @@ PATHS = {
     "/hold": hold,
     "/fork": fork,
     "/fork-and-exit": fork_and_exit,
+    "/fork-and-end": fork_and_end,
     "/processes": processes,
     "/command": command,
     "/crash": crash,

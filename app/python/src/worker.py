@@ -65,6 +65,10 @@ def describe(error, trace=None):
     return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
 
 
+#: What a worker drains by.
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
 class Parts:
     """What calls the application."""
 
@@ -121,9 +125,34 @@ def prepare(arguments, native):
     if arguments.switch_interval is not None:
         sys.setswitchinterval(arguments.switch_interval)
     streams.install(native.errors)
-    os.register_at_fork(after_in_child=native.forked)
+    allow_forks(native)
     if arguments.cost:
         cost.install(native.cost)
+
+
+def allow_forks(native):
+    """Makes the processes that the application forks its own: they are no workers."""
+    before = threading.local()
+
+    def hold_signals():
+        before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def release_signals():
+        signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
+
+    def in_child():
+        native.forked()
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            # What a worker drains by would keep a child from ending; what the application has set
+            # stays as it is.
+            if handler in (signal.SIG_DFL, signal.SIG_IGN):
+                signal.signal(number, handler)
+        release_signals()
+
+    os.register_at_fork(
+        before=hold_signals, after_in_parent=release_signals, after_in_child=in_child
+    )
 
 
 def add_directories(directories):

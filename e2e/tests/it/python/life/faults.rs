@@ -12,9 +12,13 @@ async fn an_application_may_have_children() {
     let stack = plan().start().await;
     let worker = stack.workers("web").await;
     for _ in 0..3 {
-        for (path, told) in
-            [("/fork", "7"), ("/fork-and-exit", "9"), ("/command", "42"), ("/processes", "328350")]
-        {
+        for (path, told) in [
+            ("/fork", "7"),
+            ("/fork-and-exit", "9"),
+            ("/fork-and-end", "-15"),
+            ("/command", "42"),
+            ("/processes", "328350"),
+        ] {
             assert_eq!(stack.get(path).await.text(), told, "{path}");
         }
     }
