@@ -28,6 +28,9 @@ async fn others_are_answered_beside_a_long_computation() {
     }
     assert_eq!(stack.get("/release").await.text(), "released");
     assert_eq!(computation.response().await.text(), "computed");
+    let routes = stack.status().await["routes"].take();
+    let waited_ms = routes[0]["costs"]["lock_ms"].as_f64().unwrap();
+    assert!(0.0 < waited_ms, "{routes}");
 }
 
 #[tokio::test]
