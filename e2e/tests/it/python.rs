@@ -8,6 +8,7 @@ mod environ;
 mod imports;
 mod life;
 mod reads;
+mod turns;
 mod validator;
 mod wheel;
 
