@@ -9,6 +9,8 @@
 //! - [`service`] runs an asynchronous [`tower::Service`], such as an `axum::Router`.
 //! - [`cost`] tells operators what a request costs: database queries, calls to other services.
 //! - [`Worker`] is what both are made of, for tests and for sockets of one's own.
+//! - [`Worker::lend_threads`] is for threads that are not made here, such as those of an
+//!   interpreter.
 //!
 //! Started by hand, without Ostler, a worker listens on `OSTLER_LISTEN` (`127.0.0.1:8000` unless
 //! set, or `unix:PATH`) with `OSTLER_THREADS` threads (4 unless set).

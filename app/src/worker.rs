@@ -223,6 +223,43 @@ impl Worker {
     ///
     /// The threads share a lock, as those of an interpreter do: as a rule one of them is awake, and
     /// takes one request after the other. Others are woken while it waits for something.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::TcpStream;
+    /// use std::thread;
+    /// use ostler_app::{ListenAddress, Reply, Request, Worker};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = Worker::listen("127.0.0.1:0")?.with_threads(2);
+    /// let ListenAddress::Tcp(address) = worker.address().clone() else { unreachable!() };
+    /// let (stopper, count) = (worker.stopper(), worker.thread_count());
+    /// let (queue, event_loop) = worker.lend_threads();
+    ///
+    /// // Threads of one's own: they come back from `work` when the worker is drained.
+    /// let answer = |request: Request, reply: Reply| {
+    ///     let (head, ()) = http::Response::new(()).into_parts();
+    ///     reply.complete(head, format!("you asked for {}", request.uri().path()).into());
+    /// };
+    /// let lent = (0..count).map(|_| queue.clone());
+    /// let lent: Vec<_> = lent.map(|queue| thread::spawn(move || queue.work(&answer))).collect();
+    /// let running = thread::spawn(|| event_loop.run());
+    ///
+    /// let mut client = TcpStream::connect(address)?;
+    /// client.write_all(b"GET /hay HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    /// let mut answer = String::new();
+    /// client.read_to_string(&mut answer)?;
+    /// assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"));
+    /// assert!(answer.ends_with("\r\n\r\nyou asked for /hay"));
+    ///
+    /// stopper.stop();
+    /// running.join().expect("the event loop does not panic")?;
+    /// for thread in lent {
+    ///     thread.join().expect("a handler that panics does not cost the thread");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lend_threads(self) -> (ThreadQueue, EventLoop) {
         threads::lend(self, Locks::One)
     }

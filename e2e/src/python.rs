@@ -38,6 +38,11 @@ pub fn site(wsgi: &str) -> Plan {
     Plan::bare().with(POOL).with(&keys)
 }
 
+/// Behind every path the application that a command runs, in the folder `site` of the stack.
+pub fn command(words: &[&str]) -> Plan {
+    Plan::bare().with(POOL).with(&format!("pool.web.command = {words:?}"))
+}
+
 /// The text of a file of `e2e/python/`.
 pub fn source(file: &str) -> Vec<u8> {
     let path = folder().join(file);
@@ -59,6 +64,40 @@ pub fn environment() -> PathBuf {
         fs::write(complete, wanted).expect("a file");
     }
     path
+}
+
+/// The wheel of what is built here, made by maturin.
+pub fn wheel() -> PathBuf {
+    let maturin = environment().join("bin/maturin");
+    let folder = target_folder().join("e2e/wheel");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("a folder of our own");
+    }
+    let manifest = folder_of_crate().join("Cargo.toml");
+    let mut command = Command::new(maturin);
+    command.args(["build", "--quiet", "--locked", "--profile", "dev", "--manifest-path"]);
+    command.arg(manifest).arg("--out").arg(&folder);
+    // maturin names an interpreter to the build of PyO3, so in the folder of other builds both
+    // would be made anew each time.
+    run(command.env("CARGO_TARGET_DIR", target_folder().join("e2e/wheel-build")));
+    let mut found = fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("a file"));
+    let wheel = found.next().expect("a wheel").path();
+    assert!(found.next().is_none(), "one wheel for all interpreters");
+    wheel
+}
+
+/// Makes a virtual environment of nothing but a wheel; returns its interpreter.
+pub fn environment_of(wheel: &Path, path: &Path) -> PathBuf {
+    run(Command::new(PYTHON).args(["-m", "venv", "--without-pip"]).arg(path));
+    let interpreter = path.join("bin/python");
+    let mut pip = Command::new(environment().join("bin/python"));
+    pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "--python"]);
+    run(pip.arg(&interpreter).args(["install", "--no-deps", "--no-index"]).arg(wheel));
+    interpreter
+}
+
+fn folder_of_crate() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../app/python")
 }
 
 fn install(environment: &Path) {

@@ -164,11 +164,17 @@ def add_directories(directories):
     sys.path[:] = added + before
 
 
-def load(wsgi):
-    """Imports an application: `module:callable`, or a script as mod_wsgi has them."""
+def places(wsgi):
+    """Where an application is: a module or a script, and the name of the callable in it."""
     name, found, attribute = wsgi.rpartition(":")
     if not found or "/" in attribute:
-        name, attribute = wsgi, "application"
+        return wsgi, "application"
+    return name, attribute
+
+
+def load(wsgi):
+    """Imports an application: `module:callable`, or a script as mod_wsgi has them."""
+    name, attribute = places(wsgi)
     if "/" in name or name.endswith(".py"):
         module = run_script(name, "ostler_wsgi")
     else:
@@ -271,7 +277,7 @@ def same_environ(worker, arguments):
         "mod_wsgi.version": (6, 0, 5),
         "mod_wsgi.process_group": pool,
         "mod_wsgi.application_group": "",
-        "mod_wsgi.callable_object": arguments.wsgi.rpartition(":")[2] or "application",
+        "mod_wsgi.callable_object": places(arguments.wsgi)[1],
         "mod_wsgi.server_pid": os.getppid(),
     }
 

@@ -21,8 +21,11 @@ pub use trial::check_imports;
 /// The extension module.
 const LIBRARY: &str = "libostler_python.so";
 
-/// What the interpreter runs: it loads the extension module that its first argument names.
+/// What the interpreter runs: it loads the extension module that its first argument names. One
+/// that is too old for the module is told so first; else it would complain of a missing symbol.
 const BOOTSTRAP: &str = "import importlib.util as u,sys;\
+    v=sys.version.split()[0];\
+    sys.version_info<(3,9)and sys.exit('Python 3.9 or newer is needed, this is '+v);\
     s=u.spec_from_file_location(\"ostler_python._native\",sys.argv.pop(1));\
     m=u.module_from_spec(s);sys.modules[s.name]=m;s.loader.exec_module(m);m.main()";
 

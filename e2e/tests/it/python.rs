@@ -3,12 +3,14 @@
 
 mod answers;
 mod applications;
+mod beginning;
 mod environ;
 mod imports;
 mod life;
 mod reads;
 mod turns;
 mod validator;
+mod wheel;
 
 /// A file of so many numbers of five digits, one a line.
 fn numbers(count: u32) -> String {

@@ -73,8 +73,9 @@ config_table! {
         /// answer to the first `warm-up` path, for programs that report too early or not at all.
         pub ready: Ready = default("notify"),
         /// How requests get to a worker: `"auto"` through shared memory where its program knows
-        /// that (workers written with `ostler-app`) and else over HTTP; `"http"` always over HTTP.
-        /// Through shared memory a request costs half the processor time.
+        /// that (workers written with `ostler-app`, and Python's) and else over HTTP; `"http"`
+        /// always over HTTP, which a pool with `wsgi` refuses. Through shared memory a
+        /// request costs half the processor time.
         pub link: Link = default("auto"),
         /// The workers' current directory.
         pub directory: Option<PathBuf> = optional,

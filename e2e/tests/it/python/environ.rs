@@ -219,6 +219,15 @@ async fn an_application_is_mounted_below_a_path() {
 }
 
 #[tokio::test]
+async fn the_callable_has_its_name_where_none_is_given() {
+    for wsgi in ["environ", "./site/environ.py", "environ:application"] {
+        let stack = plan().with(&format!("pool.web.wsgi = '{wsgi}'")).start().await;
+        let told = stack.get("/").await.json();
+        assert_eq!(told["mod_wsgi.callable_object"], "application", "{wsgi}");
+    }
+}
+
+#[tokio::test]
 async fn the_environ_tells_of_the_pool() {
     let stack = plan().with("pool.web = { processes = 2, threads = 1 }").start().await;
     let told = stack.get("/").await.json();

@@ -120,6 +120,20 @@ async fn what_a_python_pool_lacks_is_told_before_anything_is_started() {
     check("pool.web.preload = ['/nowhere/a.py']", "`preload`: there is no /nowhere/a.py").await;
 }
 
+/// Goal: an old interpreter is told of in words. Method: ours, which is told that it is old before
+/// anything else runs.
+#[tokio::test]
+async fn an_interpreter_that_is_too_old_says_which_one_is_needed() {
+    const OLD: &str =
+        "import sys\nsys.version_info = (3, 8, 18, 'final', 0)\nsys.version = '3.8.18 (main)'\n";
+    let keys = "pool.web.environment.PYTHONPATH = '${STACK_DIR}/old'";
+    let plan = plan(GOOD).with(keys).file("old/sitecustomize.py", OLD);
+    let ended = plan.command(&["check", "--import"]).await;
+    let expected = "status 1\nPython 3.9 or newer is needed, this is 3.8.18\n";
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    assert!(ended.stderr.ends_with(expected), "{ended:?}");
+}
+
 /// The binary in a folder of its own, as who forgets to copy the module has it.
 #[tokio::test]
 async fn without_the_extension_module_nothing_starts_and_both_its_places_are_named() {
