@@ -67,6 +67,7 @@ struct Gathered([AtomicU64; Cost::COUNT]);
 /// | `http`, `http.…`, `outbound`, `outbound.…` | calls to other services, and their time |
 /// | `cache.hit` | questions that a cache could answer; without a time |
 /// | `cache.miss` | questions that it could not; without a time |
+/// | `lock` | the time it waited for the lock of an interpreter; without a number |
 ///
 /// Any other name is ignored, and said so once on standard error. Outside of a request, nothing
 /// happens: on a thread or in a task of the application's own, use [`Context`].

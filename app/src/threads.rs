@@ -7,6 +7,7 @@
 //! The threads are this module's own, or somebody else's, such as those of an interpreter.
 
 mod from_ring;
+mod turns;
 
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +25,7 @@ use crate::failure::{FAILED, RequestLine};
 use crate::reply::Reply;
 use crate::response::{BodyWriter, Outgoing, Produce, ResponseBody, Source};
 use crate::ring::{Ring, Taken, start_clock};
+use crate::threads::turns::Turns;
 use crate::{Request, Response, RunError, Worker, connection, report};
 
 /// What answers requests, on any thread of a worker.
@@ -67,11 +69,28 @@ pub struct EventLoop {
     closes: Closes,
 }
 
+/// What keeps threads from running at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locks {
+    /// Nothing but what they share in their handler.
+    OfTheirOwn,
+    /// The lock of an interpreter.
+    One,
+}
+
+impl Locks {
+    fn turns(self) -> Option<Turns> {
+        (self == Self::One).then(Turns::default)
+    }
+}
+
 /// Where the threads find their work.
 #[derive(Debug)]
 struct Queue {
     jobs: async_channel::Receiver<Job>,
     ring: Option<Arc<Ring>>,
+    /// Where the threads share a lock.
+    turns: Option<Turns>,
 }
 
 /// What a thread does next.
@@ -86,7 +105,7 @@ pub(crate) fn run<H>(worker: Worker, threads: usize, handler: &H) -> Result<(), 
 where
     H: Fn(Request) -> Response + Sync,
 {
-    let (queue, event_loop) = lend(worker);
+    let (queue, event_loop) = lend(worker, Locks::OfTheirOwn);
     thread::scope(|scope| {
         let queue = &queue;
         let spawned = (0..threads).try_for_each(|number| {
@@ -106,13 +125,13 @@ where
 }
 
 /// Takes a worker apart, into what its threads need and the event loop.
-pub(crate) fn lend(worker: Worker) -> (ThreadQueue, EventLoop) {
+pub(crate) fn lend(worker: Worker, locks: Locks) -> (ThreadQueue, EventLoop) {
     let (sender, jobs) = async_channel::bounded(worker.waiting());
     let ring = worker.ring();
     if let Some(ring) = &ring {
         ring.announce(LinkKind::Threads);
     }
-    let queue = Arc::new(Queue { jobs, ring });
+    let queue = Arc::new(Queue { jobs, ring, turns: locks.turns() });
     let closes = Closes(Arc::clone(&queue));
     (ThreadQueue(queue), EventLoop { worker, sender, closes })
 }
@@ -203,6 +222,10 @@ impl Queue {
                 ring.bell().busy(|| self.has_work(ring));
                 return Some(Work::Job(job));
             }
+            if self.is_others_turn(ring) {
+                ring.bell().rest(|| self.jobs.is_closed());
+                continue;
+            }
             if let Some(taken) = ring.take(*start) {
                 *start = taken.row().wrapping_add(1);
                 ring.bell().busy(|| self.has_work(ring));
@@ -213,6 +236,12 @@ impl Queue {
             }
             ring.bell().sleep(|| self.has_work(ring) || self.jobs.is_closed());
         }
+    }
+
+    /// Whether what is queued is left to a thread that runs and is about to come back for it.
+    fn is_others_turn(&self, ring: &Ring) -> bool {
+        let is_theirs = |turns: &Turns| ring.bell().is_short() && turns.is_taken();
+        !self.jobs.is_closed() && ring.has_queued() && self.turns.as_ref().is_some_and(is_theirs)
     }
 
     fn has_work(&self, ring: &Ring) -> bool {
@@ -231,6 +260,8 @@ impl Queue {
 fn work<H: Handler>(queue: &Queue, handler: &H) {
     let tid = rustix::thread::gettid().as_raw_pid().unsigned_abs();
     start_clock();
+    let turns = queue.turns.as_ref().and_then(|turns| Some((turns, turns.add()?)));
+    let turns = turns.as_ref().map(|(turns, runner)| (*turns, &**runner));
     let mut start = 0;
     while let Some(work) = queue.next(&mut start) {
         let run = AssertUnwindSafe(|| match work {
@@ -243,7 +274,7 @@ fn work<H: Handler>(queue: &Queue, handler: &H) {
             }
             Work::Taken(taken) => {
                 taken.show_thread(tid);
-                from_ring::run(taken, handler);
+                from_ring::run(taken, turns, handler);
             }
         });
         if catch_unwind(run).is_err() {

@@ -12,7 +12,7 @@ use crate::control::{Control, Stacks};
 use crate::environment::{Environment, Socket};
 use crate::listen::{Acceptor, Listener};
 use crate::ring::{Ring, RingError};
-use crate::threads::{EventLoop, ThreadQueue};
+use crate::threads::{EventLoop, Locks, ThreadQueue};
 use crate::{AnyError, Body, EnvironmentError, ListenAddress, Request, Response};
 use crate::{report, service, threads};
 
@@ -220,8 +220,11 @@ impl Worker {
     /// Takes the worker apart for threads that are not made here, such as those of an interpreter:
     /// [`threads`](Self::thread_count) of them are to call [`ThreadQueue::work`], and one more
     /// [`EventLoop::run`].
+    ///
+    /// The threads share a lock, as those of an interpreter do: as a rule one of them is awake, and
+    /// takes one request after the other. Others are woken while it waits for something.
     pub fn lend_threads(self) -> (ThreadQueue, EventLoop) {
-        threads::lend(self)
+        threads::lend(self, Locks::One)
     }
 
     /// How many threads there are to be.

@@ -116,7 +116,39 @@ def say(environ, start_response):
     return told(start_response, environ["QUERY_STRING"])
 
 
+computing = threading.Event()
+released = threading.Event()
+meeting = threading.Barrier(3)
+
+
+def compute(environ, start_response):
+    """Holds the interpreter lock as long as others let it, until it is released."""
+    computing.set()
+    while not released.is_set():
+        sum(range(1000))
+    return told(start_response, "computed")
+
+
+def is_computing(environ, start_response):
+    return told(start_response, computing.is_set())
+
+
+def release(environ, start_response):
+    released.set()
+    return told(start_response, "released")
+
+
+def meet(environ, start_response):
+    """Waits until three threads are here at one time."""
+    meeting.wait(timeout=20)
+    return told(start_response, "met")
+
+
 PATHS = {
+    "/compute": compute,
+    "/is-computing": is_computing,
+    "/release": release,
+    "/meet": meet,
     "/thread": thread,
     "/hold": hold,
     "/fork": fork,

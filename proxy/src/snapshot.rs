@@ -339,6 +339,7 @@ pub(crate) fn costs(costs: &ostler_segment::Costs) -> status::Costs {
         outbound_ms: ms(costs.outbound_us),
         cache_hits: costs.cache_hits,
         cache_misses: costs.cache_misses,
+        lock_ms: ms(costs.lock_us),
     }
 }
 

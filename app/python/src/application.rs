@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, request};
@@ -20,6 +21,9 @@ use crate::input::Input;
 use crate::regular_file::RegularFile;
 use crate::start_response::StartResponse;
 use crate::threads::Thread;
+
+/// A wait for the interpreter lock that is worth telling: taking it when it is free takes less.
+const LOCK_WAIT: Duration = Duration::from_micros(5);
 
 /// An application, and what `worker.py` has for it.
 #[derive(FromPyObject)]
@@ -62,10 +66,16 @@ impl Application {
     }
 
     /// Answers a request. The interpreter lock is held from here on, but for waits.
+    #[expect(clippy::disallowed_methods, reason = "what requests wait for is measured here")]
     pub(crate) fn answer(&self, request: Request, reply: Reply) {
         let (request, body) = request.into_parts();
         let answering = Answering::new(reply, request.method == Method::HEAD);
+        let asked = Instant::now();
         Python::attach(|py| {
+            let waited = asked.elapsed();
+            if LOCK_WAIT <= waited {
+                ostler_app::cost("lock", 1, waited);
+            }
             self.thread.begin();
             let input = Input::new(body);
             let id = request.request_id().unwrap_or("-").to_owned();

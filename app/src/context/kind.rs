@@ -16,6 +16,7 @@ pub(super) enum Kind {
     Outbound,
     CacheHit,
     CacheMiss,
+    Lock,
 }
 
 impl Kind {
@@ -23,6 +24,7 @@ impl Kind {
         match name {
             "cache.hit" => return Some(Self::CacheHit),
             "cache.miss" => return Some(Self::CacheMiss),
+            "lock" => return Some(Self::Lock),
             _ => {}
         }
         match name.split_once('.').map_or(name, |(first, _)| first) {
@@ -40,6 +42,8 @@ impl Kind {
             // The time of a cache is kept nowhere.
             Self::CacheHit => [(Cost::CacheHits, count), (Cost::CacheHits, 0)],
             Self::CacheMiss => [(Cost::CacheMisses, count), (Cost::CacheMisses, 0)],
+            // How often is not kept: once a request.
+            Self::Lock => [(Cost::LockUs, took_us), (Cost::LockUs, 0)],
         }
     }
 }
@@ -52,7 +56,7 @@ pub(super) fn report_unknown(name: &str) {
         said.push(name.to_owned());
         report(format_args!(
             "cost {name:?} is ignored: names are db, db.…, http, http.…, outbound, outbound.…, \
-             cache.hit and cache.miss"
+             cache.hit, cache.miss and lock"
         ));
     }
 }
@@ -89,6 +93,7 @@ mod tests {
         }
         assert_eq!(Kind::of("cache.hit"), Some(Kind::CacheHit));
         assert_eq!(Kind::of("cache.miss"), Some(Kind::CacheMiss));
+        assert_eq!(Kind::of("lock"), Some(Kind::Lock));
         for name in ["", ".", "DB", "dbx", "cache", "cache.hits", "query", ".db", "https"] {
             assert_eq!(Kind::of(name), None, "{name}");
         }

@@ -3,15 +3,26 @@
 use std::time::Instant;
 
 use super::Handler;
+use super::turns::{Runner, Turns};
 use crate::context::Context;
 use crate::reply::Reply;
 use crate::ring::{Answer, Reader, Received, Taken};
 
 /// Answers a request that this thread took.
 #[expect(clippy::disallowed_methods, reason = "what a handler takes is measured here")]
-pub(super) fn run<H: Handler>(taken: Taken, handler: &H) {
-    let begun = Instant::now();
+pub(super) fn run<H: Handler>(taken: Taken, turns: Option<(&Turns, &Runner)>, handler: &H) {
     let bell = taken.clone();
+    let waited = if let Some((turns, runner)) = turns {
+        turns.run(runner, || answer(taken, handler))
+    } else {
+        let begun = Instant::now();
+        answer(taken, handler);
+        begun.elapsed()
+    };
+    bell.note_handler(waited);
+}
+
+fn answer<H: Handler>(taken: Taken, handler: &H) {
     Context::of(&taken).run(|| {
         let mut answer = Answer::new(taken.clone());
         // One that the proxy broke off is nobody's concern.
@@ -19,5 +30,4 @@ pub(super) fn run<H: Handler>(taken: Taken, handler: &H) {
         answer.belongs_to(&request, upload);
         handler.answer(request, Reply::in_cell(answer));
     });
-    bell.note_handler(begun.elapsed());
 }

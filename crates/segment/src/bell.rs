@@ -124,6 +124,15 @@ impl<'a> Bell<'a> {
         }
     }
 
+    /// Sleeps, on a thread, until somebody is woken, unless `is_over`. What is queued is left to a
+    /// thread that is busy and comes back for it.
+    pub fn rest(&self, is_over: impl FnOnce() -> bool) {
+        let seen = self.words.futex_value(FUTEX);
+        if !is_over() {
+            self.words.futex_wait(FUTEX, seen);
+        }
+    }
+
     /// Says that nobody is looking any more, unless `has_work`: then the caller has to look again.
     pub fn stop_looking(&self, has_work: impl FnOnce() -> bool) -> bool {
         self.words.store(LOOKING, 0, Ordering::SeqCst);

@@ -15,17 +15,20 @@ pub enum Cost {
     CacheHits,
     /// Questions that it could not.
     CacheMisses,
+    /// Time it waited for the lock of its interpreter, in microseconds.
+    LockUs,
 }
 
 impl Cost {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::DbQueries,
         Self::DbUs,
         Self::OutboundCalls,
         Self::OutboundUs,
         Self::CacheHits,
         Self::CacheMisses,
+        Self::LockUs,
     ];
 
     /// How many there are.
@@ -50,6 +53,8 @@ pub struct Costs {
     pub cache_hits: u64,
     /// Questions that it could not.
     pub cache_misses: u64,
+    /// Time spent waiting for the lock of an interpreter, in microseconds.
+    pub lock_us: u64,
 }
 
 impl Costs {
@@ -62,6 +67,7 @@ impl Costs {
             outbound_us: number(Cost::OutboundUs),
             cache_hits: number(Cost::CacheHits),
             cache_misses: number(Cost::CacheMisses),
+            lock_us: number(Cost::LockUs),
         }
     }
 
@@ -74,6 +80,7 @@ impl Costs {
             Cost::OutboundUs => self.outbound_us,
             Cost::CacheHits => self.cache_hits,
             Cost::CacheMisses => self.cache_misses,
+            Cost::LockUs => self.lock_us,
         }
     }
 }
@@ -85,6 +92,6 @@ mod tests {
     #[test]
     fn each_number_is_read_from_its_own_place() {
         let costs = Costs::read(|cost| cost as u64);
-        assert_eq!(Cost::ALL.map(|cost| costs.get(cost)), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(Cost::ALL.map(|cost| costs.get(cost)), [0, 1, 2, 3, 4, 5, 6]);
     }
 }

@@ -27,7 +27,7 @@ pub const MAX_ROWS: u32 = 65_536;
 /// `OSTLRSEG`, read as a little-endian word.
 const MAGIC: u64 = u64::from_le_bytes(*b"OSTLRSEG");
 /// Changes with every change of the head's or a row's layout.
-const VERSION: u64 = 4;
+const VERSION: u64 = 5;
 /// Most lanes of one worker: each is a descriptor that is handed to it when it starts.
 pub const MAX_LANES: u32 = 240;
 /// Bytes of the rings of one direction that all cells together have at most, unless

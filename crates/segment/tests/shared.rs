@@ -220,7 +220,7 @@ fn a_head_that_is_not_ours_is_refused() {
     type Expected = fn(&SegmentError) -> bool;
     let cases: [(u64, u64, Expected); 9] = [
         (0, 0, |error| matches!(error, SegmentError::Magic)),
-        (1, 1, |error| matches!(error, SegmentError::Version { found: 1, known: 4 })),
+        (1, 1, |error| matches!(error, SegmentError::Version { found: 1, known: 5 })),
         (2, 0, |error| matches!(error, SegmentError::Count { count: 0, .. })),
         (2, 3, |error| matches!(error, SegmentError::Size { .. })),
         (2, u64::MAX, |error| matches!(error, SegmentError::Count { .. })),

@@ -94,8 +94,9 @@ async fn a_group_that_is_not_there_is_refused() {
 /// The supervisor is started with a descriptor and ignored signals that are none of its business.
 #[tokio::test]
 async fn a_worker_gets_the_descriptors_of_the_contract_and_default_signals() {
-    // Standard ones and the socket; with the ring link its segment, its bell and two lanes for each of two proxies.
-    for (link, last) in [("http", 3), ("auto", 9)] {
+    // Standard ones and the socket; with the ring link its segment, its bell, two lanes for each
+    // of two proxies, and the control socket.
+    for (link, last) in [("http", 3), ("auto", 10)] {
         let stack = plan(&format!("link = '{link}'"))
             .after("trap '' HUP INT QUIT USR1 USR2 CHLD; exec 9</dev/null")
             .start()

@@ -287,9 +287,11 @@ async fn a_worker_inherits_its_listening_socket_and_nothing_else() {
     let usual = ["/dev/null", "pipe:[", "pipe:[", "socket:["];
     let pid = running(&stack, "sleep 1000 ").await;
     check_descriptors(pid, &usual).await;
-    // With the ring link: the segment, the bell, and two lanes for each of the server's threads.
+    // With the ring link: the segment, the bell, two lanes for each of the server's threads, and
+    // the control socket.
     let mut link = vec!["/memfd:ostler-segment", "pipe:["];
     link.extend(["anon_inode:[eventfd]"; 4]);
+    link.push("socket:[");
     let pid = running(&stack, "sleep 2000 ").await;
     check_descriptors(pid, &[usual.to_vec(), link].concat()).await;
 }

@@ -7,6 +7,7 @@ mod environ;
 mod imports;
 mod life;
 mod reads;
+mod turns;
 mod validator;
 
 /// A file of so many numbers of five digits, one a line.

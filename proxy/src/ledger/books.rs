@@ -83,6 +83,7 @@ impl RouteBooks {
             (Counter::OutboundUs, costs.outbound_us),
             (Counter::CacheHits, costs.cache_hits),
             (Counter::CacheMisses, costs.cache_misses),
+            (Counter::LockUs, costs.lock_us),
         ] {
             counters.add(counter, amount);
         }
@@ -137,6 +138,7 @@ impl RouteBooks {
                 outbound_us: get(Counter::OutboundUs),
                 cache_hits: get(Counter::CacheHits),
                 cache_misses: get(Counter::CacheMisses),
+                lock_us: get(Counter::LockUs),
             },
         }
     }

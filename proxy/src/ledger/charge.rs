@@ -63,14 +63,7 @@ impl Bill {
 
 /// What is believed of what a worker wrote.
 pub(crate) fn believed(costs: Costs) -> Costs {
-    Costs {
-        db_queries: costs.db_queries.min(MAX_NUMBER),
-        db_us: costs.db_us.min(MAX_NUMBER),
-        outbound_calls: costs.outbound_calls.min(MAX_NUMBER),
-        outbound_us: costs.outbound_us.min(MAX_NUMBER),
-        cache_hits: costs.cache_hits.min(MAX_NUMBER),
-        cache_misses: costs.cache_misses.min(MAX_NUMBER),
-    }
+    Costs::read(|cost| costs.get(cost).min(MAX_NUMBER))
 }
 
 fn over_budget(row: &Row<'_>, costs: &Costs) -> OverBudget {

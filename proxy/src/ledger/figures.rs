@@ -41,14 +41,7 @@ impl Figures {
             thread_us: join(self.thread_us, other.thread_us),
             cpu_us: join(self.cpu_us, other.cpu_us),
             over_budget: join(self.over_budget, other.over_budget),
-            costs: Costs {
-                db_queries: join(costs.db_queries, others.db_queries),
-                db_us: join(costs.db_us, others.db_us),
-                outbound_calls: join(costs.outbound_calls, others.outbound_calls),
-                outbound_us: join(costs.outbound_us, others.outbound_us),
-                cache_hits: join(costs.cache_hits, others.cache_hits),
-                cache_misses: join(costs.cache_misses, others.cache_misses),
-            },
+            costs: Costs::read(|cost| join(costs.get(cost), others.get(cost))),
         }
     }
 }

@@ -116,8 +116,8 @@ fn write_place(page: &mut Markup, row: &Busy<'_>) {
 
 /// As in `cpu 12 ms, 45 queries 180 ms`: what a request has used so far, as far as that is told.
 fn used(request: &Request) -> String {
-    let Costs { db_queries, db_ms, outbound_calls, outbound_ms, cache_hits, cache_misses } =
-        request.costs;
+    let Costs { db_queries, db_ms, outbound_calls, outbound_ms, .. } = request.costs;
+    let Costs { cache_hits, cache_misses, lock_ms, .. } = request.costs;
     let mut used = Vec::new();
     if let Some(cpu_ms) = request.cpu_ms {
         used.push(format!("cpu {}", duration(cpu_ms)));
@@ -130,6 +130,9 @@ fn used(request: &Request) -> String {
     }
     if cache_hits + cache_misses != 0 {
         used.push(format!("cache {cache_hits} of {}", cache_hits + cache_misses));
+    }
+    if 0.0 < lock_ms {
+        used.push(format!("lock {}", milliseconds(lock_ms)));
     }
     if used.is_empty() { "\u{2013}".to_owned() } else { used.join(", ") }
 }

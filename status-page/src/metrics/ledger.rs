@@ -65,7 +65,7 @@ fn requests() -> [Family; 6] {
     ]
 }
 
-fn costs() -> [Family; 8] {
+fn costs() -> [Family; 9] {
     [
         ("ostler_route_thread_seconds_total", "Time its requests held rows.", |route| {
             route.thread_s_total
@@ -90,6 +90,9 @@ fn costs() -> [Family; 8] {
         }),
         ("ostler_route_cache_misses_total", "Questions that a cache could not answer.", |route| {
             number(route.costs.cache_misses)
+        }),
+        ("ostler_route_lock_seconds_total", "Waits for an interpreter's lock.", |route| {
+            route.costs.lock_ms / 1_000.0
         }),
     ]
 }

@@ -116,6 +116,8 @@ pub struct Costs {
     pub cache_hits: u64,
     /// Questions that a cache could not answer.
     pub cache_misses: u64,
+    /// Time spent waiting for the lock of an interpreter, in milliseconds.
+    pub lock_ms: f64,
 }
 
 impl Costs {
@@ -126,6 +128,7 @@ impl Costs {
         self.outbound_ms += other.outbound_ms;
         self.cache_hits += other.cache_hits;
         self.cache_misses += other.cache_misses;
+        self.lock_ms += other.lock_ms;
     }
 }
 

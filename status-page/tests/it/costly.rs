@@ -33,6 +33,7 @@ fn route(name: &str, pool: &str) -> Route {
         outbound_ms: 750.0,
         cache_hits: 11,
         cache_misses: 5,
+        lock_ms: 0.5,
     };
     Route {
         name: name.to_owned(),

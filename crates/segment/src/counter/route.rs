@@ -30,6 +30,8 @@ counters! {
         CacheHits = "cache_hits",
         /// Questions that it could not.
         CacheMisses = "cache_misses",
+        /// Time spent waiting for the lock of an interpreter, in microseconds.
+        LockUs = "lock_us",
         /// Requests with more database queries than `status.query-budget`.
         OverBudget = "over_budget",
         /// The most time in rows, in microseconds, that any reader has shown: none shows less.

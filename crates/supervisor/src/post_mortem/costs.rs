@@ -21,7 +21,7 @@ mod tests {
         let costs = Costs::read(|cost| 10 + cost as u64);
         let mut text = Vec::new();
         serialize(&costs, &mut serde_json::Serializer::new(&mut text)).unwrap();
-        assert_eq!(text, b"[10,11,12,13,14,15]");
+        assert_eq!(text, b"[10,11,12,13,14,15,16]");
         let read = deserialize(&mut serde_json::Deserializer::from_slice(&text)).unwrap();
         assert_eq!(read, costs);
     }
