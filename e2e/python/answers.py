@@ -42,6 +42,17 @@ class OnlyRead:
         self.read = io.BytesIO(data).read
 
 
+class Swapped:
+    """A file that is one of the system, but whose bytes are not what is read."""
+
+    def __init__(self, file):
+        self.file = file
+        self.close = file.close
+
+    def read(self, size=-1):
+        return self.file.read(size).swapcase()
+
+
 def told(text):
     return lambda environ, start_response: (start_response("200 OK", TEXT), [text])[1]
 
@@ -123,6 +134,22 @@ def file_in_memory(environ, start_response):
     return environ["wsgi.file_wrapper"](OnlyRead(b"0123456789" * 10_000), 4096)
 
 
+def file_swapped(environ, start_response):
+    start_response("200 OK", TEXT)
+    file = open(__file__, "rb")  # noqa: SIM115, the server closes it
+    return environ["wsgi.file_wrapper"](Swapped(file))
+
+
+def too_many_fields(environ, start_response):
+    start_response("200 OK", [("X-Many", str(number)) for number in range(40_000)])
+    return [b"never to be seen"]
+
+
+def short_without_end(environ, start_response):
+    start_response("200 OK", [*TEXT, ("Content-Length", "5")])
+    return Body(environ, iter(lambda: b"01234", None))
+
+
 def late(environ, start_response):
     """Begins its answer when its first piece is asked for, as generators do."""
     start_response("200 OK", TEXT)
@@ -167,6 +194,9 @@ PATHS = {
     "/file/part": lambda *arguments: file_of(*arguments, offset=7, length=50_000),
     "/file/size": lambda *arguments: file_of(*arguments, size=1000),
     "/file/memory": file_in_memory,
+    "/file/swapped": file_swapped,
+    "/fields/many": too_many_fields,
+    "/short/without-end": short_without_end,
 }
 
 

@@ -178,8 +178,13 @@ impl Answering {
         self.replace(Stage::Busy)
     }
 
+    /// Puts back what was taken out. Where the request has ended meanwhile, that breaks it off.
     fn put(&self, stage: Stage) {
-        self.replace(stage);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwanted =
+            if matches!(*held, Stage::Over) { stage } else { std::mem::replace(&mut *held, stage) };
+        drop(held);
+        drop(unwanted);
     }
 
     fn replace(&self, stage: Stage) -> Stage {
@@ -201,7 +206,8 @@ impl Body {
             self.writer.write_piece(piece)
         };
         written.map_err(|_gone| AnswerError::Left)?;
-        Ok(Wanted::More)
+        // Who goes on beyond the stated length might do so for ever.
+        Ok(if 0 < self.excess { Wanted::Nothing } else { Wanted::More })
     }
 
     fn end(&mut self, last: &Bytes) -> Result<(), AnswerError> {

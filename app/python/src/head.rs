@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderName, MaxSizeReached, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, response};
 use hyper::ext::ReasonPhrase;
@@ -29,7 +29,7 @@ impl Head {
         if let Some(reason) = reason {
             head.parts.extensions.insert(reason);
         }
-        head.parts.headers.reserve(fields.len());
+        head.parts.headers.try_reserve(fields.len()).map_err(too_many)?;
         for field in fields.iter() {
             head.add(&field)?;
         }
@@ -66,7 +66,7 @@ impl Head {
             self.length = Some(length);
             self.parts.headers.insert(name, value);
         } else if !is_about_connection(&name) {
-            self.parts.headers.append(name, value);
+            self.parts.headers.try_append(name, value).map_err(too_many)?;
         }
         Ok(())
     }
@@ -102,6 +102,10 @@ fn status_of(text: &[u8]) -> PyResult<(StatusCode, Option<ReasonPhrase>)> {
         return Ok((status, None));
     }
     Ok((status, Some(ReasonPhrase::try_from(reason).map_err(|_garbled| garbled())?)))
+}
+
+fn too_many(_full: MaxSizeReached) -> PyErr {
+    PyValueError::new_err("the headers given to start_response are too many")
 }
 
 fn length_of(value: &HeaderValue) -> PyResult<u64> {

@@ -1,13 +1,21 @@
 //! The stacks of this process's threads, told without the interpreter lock.
 //!
 //! `faulthandler` writes the stacks of all threads when a signal comes, whatever holds the lock.
-//! The thread that asks raises that signal itself, so they are there when `raise` returns.
+//! The thread that raises that signal gets it itself, so they are there when `raise` returns.
+//!
+//! What `faulthandler` looks at must not change meanwhile, or it crashes the process. So whoever
+//! raises the signal waits for the lock. It does without only when the lock is not to be had: what
+//! holds it then is not Python, and the stacks stand still.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
 
+use pyo3::Python;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Serialize;
 use signal_hook::low_level::raise;
@@ -17,6 +25,13 @@ use crate::threads::Threads;
 /// Most bytes of one account: 100 threads, which `faulthandler` shows at most, of 100 frames.
 const MAX_BYTES: u64 = 768 * 1024;
 
+/// How long the interpreter lock is waited for: Python gives it up every 5 ms, if nothing else is
+/// configured.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
+
+/// How `faulthandler` begins with the thread that asks, which is none of the application's.
+const ASKING: &str = "Current thread 0x";
+
 /// How `faulthandler` begins with a thread.
 const THREAD: &str = "Thread 0x";
 
@@ -25,6 +40,8 @@ const THREAD: &str = "Thread 0x";
 pub(crate) struct Stacks {
     file: Arc<Mutex<File>>,
     signal: i32,
+    /// Whether a thread waits for the interpreter lock.
+    is_waiting: Arc<AtomicBool>,
     threads: Threads,
 }
 
@@ -44,7 +61,7 @@ impl Stacks {
     /// Makes the file that `faulthandler` is to write to at `signal`.
     pub(crate) fn new(signal: i32, threads: Threads) -> io::Result<Self> {
         let file = File::from(memfd_create("ostler-stacks", MemfdFlags::CLOEXEC)?);
-        Ok(Self { file: Arc::new(Mutex::new(file)), signal, threads })
+        Ok(Self { file: Arc::new(Mutex::new(file)), signal, is_waiting: Arc::default(), threads })
     }
 
     /// The file's descriptor.
@@ -69,16 +86,51 @@ impl Stacks {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.set_len(0)?;
         file.rewind()?;
-        raise(self.signal)?;
+        self.ask()?;
         file.rewind()?;
         let mut bytes = Vec::new();
         (&*file).take(MAX_BYTES).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Has them written, if possible while no thread runs Python.
+    fn ask(&self) -> io::Result<()> {
+        let signal = self.signal;
+        if self.is_waiting.swap(true, Ordering::AcqRel) {
+            // Whoever waited for the lock before has not got it yet.
+            return raise(signal);
+        }
+        let (sender, written) = mpsc::channel();
+        let is_done = Arc::new(AtomicBool::new(false));
+        let (waiting, done) = (Arc::clone(&self.is_waiting), Arc::clone(&is_done));
+        let with_lock = move || {
+            Python::attach(|_py| {
+                if !done.swap(true, Ordering::AcqRel) {
+                    drop(sender.send(raise(signal)));
+                }
+            });
+            waiting.store(false, Ordering::Release);
+        };
+        let thread = thread::Builder::new().name("ostler-stacks".to_owned()).spawn(with_lock);
+        let thread = thread.inspect_err(|_none| self.is_waiting.store(false, Ordering::Release))?;
+        let result = match written.recv_timeout(LOCK_WAIT) {
+            Err(_late) if !is_done.swap(true, Ordering::AcqRel) => return raise(signal),
+            Err(_late) => written.recv().unwrap_or_else(|lost| Err(io::Error::other(lost))),
+            Ok(result) => result,
+        };
+        // It would be seen in what is written next.
+        drop(thread.join());
+        result
+    }
+
     fn read(&self, text: &str) -> Vec<Thread> {
         let mut told: Vec<Thread> = Vec::new();
+        let mut is_asking = false;
         for line in text.lines() {
+            is_asking = line.starts_with(ASKING) || (is_asking && !line.starts_with(THREAD));
+            if is_asking {
+                continue;
+            }
             if let Some((_, rest)) = line.split_once(THREAD) {
                 let digits = rest.split(|it: char| !it.is_ascii_hexdigit()).next();
                 let ident = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());

@@ -9,6 +9,7 @@ import signal
 import site
 import stat
 import sys
+import tempfile
 import threading
 import traceback
 import types
@@ -48,6 +49,8 @@ def regular_file(wrapper):
     for candidate in (filelike, getattr(filelike, "file", None), getattr(filelike, "_file", None)):
         kind = type(candidate)
         if kind.__module__ == "_io" and kind.__name__ in PLAIN_FILES:
+            if not reads_as(filelike, candidate):
+                return None
             try:
                 descriptor = candidate.fileno()
                 status = os.fstat(descriptor)
@@ -58,6 +61,16 @@ def regular_file(wrapper):
                 return None
             return descriptor, offset, max(status.st_size - offset, 0)
     return None
+
+
+def reads_as(filelike, plain):
+    """Whether reading the one is reading the other: a wrapper may change or limit what it reads."""
+    if filelike is plain or type(filelike) is tempfile.SpooledTemporaryFile:
+        return True
+    # `NamedTemporaryFile` wraps the file's own method, `django.core.files.File` hands it out.
+    read = getattr(filelike, "read", None)
+    read = getattr(read, "__wrapped__", read)
+    return getattr(read, "__self__", None) is plain
 
 
 def describe(error, trace=None):
@@ -284,7 +297,11 @@ def same_environ(worker, arguments):
 
 def leave(status):
     """Ends the process, whatever threads of the application's own still run."""
-    atexit._run_exitfuncs()
+    try:
+        atexit._run_exitfuncs()
+    except BaseException as error:
+        # Python 3.9 passes on what the last of them raised.
+        sys.stderr.write(describe(error))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

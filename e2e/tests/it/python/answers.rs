@@ -10,7 +10,7 @@ use super::numbers;
 use crate::ask;
 
 /// What an application must not do before its answer has begun, and what the log says of it.
-const REFUSED: [(&str, &str); 19] = [
+const REFUSED: [(&str, &str); 20] = [
     ("/status/number", "the status given to start_response is int, not str"),
     ("/status/words", "the status is \\\"OK 200\\\""),
     ("/status/interim", "the status is \\\"103 Early Hints\\\""),
@@ -22,6 +22,7 @@ const REFUSED: [(&str, &str); 19] = [
     ("/fields/name", "'X Space' is no header name"),
     ("/fields/beyond", "a header value has characters that are not of ISO-8859-1"),
     ("/fields/length", "Content-Length is"),
+    ("/fields/many", "the headers given to start_response are too many"),
     ("/piece/text", "a piece of the response's body is str, not bytes"),
     ("/piece/number", "a piece of the response's body is int, not bytes"),
     ("/silent", "start_response was not called"),
@@ -109,6 +110,13 @@ async fn more_bytes_than_the_stated_length_are_cut_and_logged() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "01234"));
     assert_eq!(client.get("/late").await.text(), "late", "the next answer begins where it should");
     stack.logged(|line| line.contains("5 bytes longer than its Content-Length")).await;
+}
+
+#[tokio::test]
+async fn a_body_that_goes_on_beyond_its_length_does_not_keep_the_thread() {
+    let stack = start().await;
+    assert_eq!(stack.get("/short/without-end?without-end").await.text(), "01234");
+    assert_eq!(closed(&stack, "without-end").await, "1");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `wsgi.file_wrapper`: files that are sent by their descriptor, and such as have none.
 
 use ostler_e2e::client::request;
+use ostler_e2e::python::source;
 
 use super::start;
 use crate::python::numbers;
@@ -40,4 +41,17 @@ async fn a_file_is_closed_when_it_is_sent() {
         let held = targets.filter(|target| *target == stack.folder().join("data")).count();
         assert_eq!(held, 0, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_wrapper_that_changes_what_it_reads_is_asked_for_it() {
+    let stack = start().await;
+    let swapped = source("answers.py").iter().map(|&byte| swapcase(byte)).collect::<Vec<_>>();
+    let answer = stack.get("/file/swapped").await;
+    assert!(answer.body == swapped, "{}", answer.verdict());
+    stack.stop().await.expect_no_errors_logged();
+}
+
+fn swapcase(byte: u8) -> u8 {
+    if byte.is_ascii_lowercase() { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() }
 }
