@@ -36,8 +36,8 @@ pub(crate) struct Parts {
     regular_file: Py<PyAny>,
     /// Makes text of an exception.
     describe: Py<PyAny>,
-    /// Takes back what was sent to a thread and has not come.
-    forget_interrupt: Py<PyAny>,
+    /// Takes back what was sent to a thread and has not come, where requests are interrupted.
+    forget_interrupt: Option<Py<PyAny>>,
 }
 
 /// An application that can be called.
@@ -83,15 +83,16 @@ impl Application {
                 set_current(Some(errors.clone().unbind()));
                 self.run(py, (&request, input), &errors, &answering);
                 set_current(None);
+                if errors.get().has_begun() {
+                    report(py, &errors, "");
+                }
             });
             if let Err(failure) = result {
                 answering.fail(py);
                 drop(failure);
             }
-            if self.thread.end() {
-                // It fails only if it was interrupted itself, and then has done so.
-                drop(self.parts.forget_interrupt.bind(py).call1((self.thread.ident,)));
-            }
+            self.thread.end();
+            self.forget_interrupt(py);
         });
     }
 
@@ -143,6 +144,8 @@ impl Application {
         let start_response = Bound::new(py, StartResponse::new(answering.clone()))?;
         let iterable = self.parts.callable.bind(py).call1((environ, start_response))?;
         let sent = self.send(&iterable, answering);
+        // The application is to clean up in peace.
+        self.forget_interrupt(py);
         // A list has none.
         let closed = match iterable.cast_exact::<PyList>() {
             Ok(_list) => Ok(()),
@@ -188,6 +191,16 @@ impl Application {
             opened.ok()
         };
         Ok(found.and_then(open))
+    }
+
+    /// Takes back an exception that was sent to this thread and has not been raised.
+    fn forget_interrupt(&self, py: Python<'_>) {
+        if let Some(forget) = &self.parts.forget_interrupt
+            && self.thread.was_interrupted()
+        {
+            // There is nothing to do about a thread that Python does not know any more.
+            drop(forget.bind(py).call1((self.thread.ident, py.None())));
+        }
     }
 
     fn traceback(&self, py: Python<'_>, failure: &Failure) -> String {

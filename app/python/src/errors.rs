@@ -4,11 +4,11 @@
 //! the slot. A line goes out when it is whole, is flushed, or gets long.
 
 use std::cell::RefCell;
-use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use rustix::io::Errno;
 
 use crate::fork::is_forked;
 
@@ -59,6 +59,11 @@ impl Errors {
         whole.lines().map(named).collect::<Vec<_>>().concat()
     }
 
+    /// Whether there is a line that is not whole.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.begun.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Writes lines about this request.
     pub(crate) fn report(&self, text: &str) {
         write(&self.take_lines(text, true));
@@ -92,9 +97,15 @@ impl Drop for Errors {
     }
 }
 
-/// What cannot be written is lost: a log that nobody reads must not cost a thread.
+/// Writes to standard error, without a lock that a process which the application forks meanwhile
+/// would find taken for ever. What cannot be written is lost.
 fn write(lines: &str) {
-    if !lines.is_empty() {
-        drop(std::io::stderr().write_all(lines.as_bytes()));
+    let mut rest = lines.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(rustix::stdio::stderr(), rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(_lost) => return,
+        }
     }
 }

@@ -10,14 +10,28 @@ from ostler_python import RequestTimeout
 SHORTEST, LONGEST = 0.05, 1.0
 
 
-def start(worker, timeout):
+def functions():
+    """How an exception is sent to a thread, and how it is taken back: `send(ident, exception)`,
+    `forget(ident, None)`. Both are functions in C, during which no other thread runs Python.
+    """
+    # Not before it is needed: few pools interrupt.
+    import ctypes
+
+    def prototype(exception):
+        kind = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, exception)
+        return kind(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+
+    return prototype(ctypes.py_object), prototype(ctypes.c_void_p)
+
+
+def start(worker, timeout, send):
     """Interrupts, from a thread of its own, what stays stuck for so many seconds."""
     threading.Thread(
-        target=watch, args=(worker, timeout), name="ostler-interrupt", daemon=True
+        target=watch, args=(worker, timeout, send), name="ostler-interrupt", daemon=True
     ).start()
 
 
-def watch(worker, timeout):
+def watch(worker, timeout, send):
     """The life of that thread."""
     pause = min(max(timeout / 4, SHORTEST), LONGEST)
     since = {}
@@ -29,26 +43,7 @@ def watch(worker, timeout):
         for one, seen in since.items():
             if timeout <= now - seen:
                 _, tid, turn = one
-                if worker.interrupt(tid, turn, send):
+                if worker.interrupt(tid, turn, send, RequestTimeout):
                     sys.stderr.write(f"interrupted the thread {tid}, whose request is stuck\n")
                 # Once more after as long, if it stays.
                 since[one] = now
-
-
-def send(ident):
-    """Has `RequestTimeout` raised in a thread, when it next runs Python."""
-    _set(ident, RequestTimeout)
-
-
-def forget(ident):
-    """Takes back what was sent to a thread and was not raised."""
-    _set(ident, None)
-
-
-def _set(ident, exception):
-    # Not before it is needed: few are.
-    import ctypes
-
-    set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    object_or_null = ctypes.c_void_p(None) if exception is None else ctypes.py_object(exception)
-    set_exception(ctypes.c_ulong(ident), object_or_null)

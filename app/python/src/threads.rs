@@ -65,19 +65,28 @@ impl Thread {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that it ends, and tells whether an exception may still be on its way to it.
-    pub(crate) fn end(&self) -> bool {
+    /// Notes that it ends.
+    pub(crate) fn end(&self) {
         self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether an exception was sent to it since this was asked last.
+    pub(crate) fn was_interrupted(&self) -> bool {
         self.is_interrupted.swap(false, Ordering::Relaxed)
     }
 
-    /// Sends an exception to it with `send(ident)`, if it is still in this request.
-    pub(crate) fn interrupt(&self, turn: u64, send: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Sends an exception to it with `send`, a function in C, if it is still in this request.
+    pub(crate) fn interrupt(
+        &self,
+        turn: u64,
+        send: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
         if self.turn() != Some(turn) {
             return Ok(false);
         }
         self.is_interrupted.store(true, Ordering::Relaxed);
-        send.call1((self.ident,))?;
+        send.call1((self.ident, exception))?;
         Ok(true)
     }
 }

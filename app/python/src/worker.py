@@ -88,10 +88,10 @@ class Parts:
     file_wrapper = FileWrapper
     regular_file = staticmethod(regular_file)
     describe = staticmethod(describe)
-    forget_interrupt = staticmethod(interrupt.forget)
 
-    def __init__(self, callable):
+    def __init__(self, callable, forget_interrupt):
         self.callable = callable
+        self.forget_interrupt = forget_interrupt
 
 
 def main(native):
@@ -237,7 +237,8 @@ def own_part(trace):
 def serve(native, worker, application, arguments):
     """Runs the threads until the worker is drained."""
     environ = same_environ(worker, arguments)
-    parts = Parts(application)
+    send, forget = interrupt.functions() if arguments.interrupt_timeout else (None, None)
+    parts = Parts(application, forget)
 
     def work():
         thread = threading.current_thread()
@@ -250,7 +251,7 @@ def serve(native, worker, application, arguments):
     for thread in threads:
         thread.start()
     if arguments.interrupt_timeout:
-        interrupt.start(worker, arguments.interrupt_timeout)
+        interrupt.start(worker, arguments.interrupt_timeout, send)
     worker.start()
     for thread in threads:
         wait_for(worker, thread)

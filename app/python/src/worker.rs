@@ -76,10 +76,16 @@ impl Worker {
         known.collect()
     }
 
-    /// Calls `send(ident)` for a thread that is still in this turn. True if so.
-    fn interrupt(&self, tid: u32, turn: u64, send: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Calls `send(ident, exception)` for a thread that is still in this turn. True if so.
+    fn interrupt(
+        &self,
+        tid: u32,
+        turn: u64,
+        send: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
         let thread = self.known.with_tid(tid);
-        thread.map_or(Ok(false), |thread| thread.interrupt(turn, send))
+        thread.map_or(Ok(false), |thread| thread.interrupt(turn, send, exception))
     }
 
     /// The life of a thread: calls the application for one request after the other.
