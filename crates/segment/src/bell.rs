@@ -26,6 +26,7 @@ const KIND: usize = 0;
 const LOOKING: usize = 1;
 const HANDLER_NS: usize = 2;
 const FUTEX: usize = 3;
+const RESTS: usize = 4;
 
 const THREADS: u64 = 1;
 const SERVICE: u64 = 2;
@@ -128,9 +129,17 @@ impl<'a> Bell<'a> {
     /// thread that is busy and comes back for it.
     pub fn rest(&self, is_over: impl FnOnce() -> bool) {
         let seen = self.words.futex_value(FUTEX);
+        let rests = self.words.load(RESTS);
+        self.words.store(RESTS, rests.wrapping_add(1), Ordering::Relaxed);
         if !is_over() {
             self.words.futex_wait(FUTEX, seen);
         }
+    }
+
+    /// Returns a number that changes when a thread that was woken leaves what is queued to another
+    /// one: then waking it was of no use.
+    pub fn rests(&self) -> u64 {
+        self.words.load(RESTS)
     }
 
     /// Says that nobody is looking any more, unless `has_work`: then the caller has to look again.

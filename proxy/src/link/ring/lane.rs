@@ -22,6 +22,10 @@ const RING_AFTER: u32 = 64;
 /// How often the timer looks at a lane with requests in flight, while there is cause to.
 const SWEEP_EVERY: Duration = Duration::from_millis(1);
 
+/// How often it looks while those whom it wakes leave what is queued to another thread: threads
+/// that share a lock, which one of them has.
+const SWEEP_IN_VAIN: Duration = Duration::from_millis(8);
+
 /// How often it looks at least.
 const SWEEP_AT_LEAST: Duration = Duration::from_millis(32);
 
@@ -191,6 +195,10 @@ impl Lane {
         }
     }
 
+    fn rests(&self) -> u64 {
+        self.segment.bell().map_or(0, |bell| bell.rests())
+    }
+
     fn force(&self) {
         if let Some(bell) = self.segment.bell() {
             heed(bell.force(), &self.bell);
@@ -227,6 +235,7 @@ impl Lane {
     async fn sweep_until_idle(self: Arc<Self>) {
         let mut every = SWEEP_EVERY;
         let mut was_queued = false;
+        let mut rests = self.rests();
         while self.has_requests() && !self.is_lost() {
             tokio::select! {
                 () = tokio::time::sleep(every) => {}
@@ -239,9 +248,15 @@ impl Lane {
                 self.force();
             }
             was_queued = is_queued;
+            let was_in_vain = is_queued && self.rests() != rests;
+            rests = self.rests();
             let has_cause = is_queued || !self.has_slept.swap(false, Ordering::Relaxed);
-            every = if has_cause { SWEEP_EVERY } else { (every * 2).min(SWEEP_AT_LEAST) };
-            self.is_slow.store(SWEEP_EVERY < every, Ordering::Relaxed);
+            every = match has_cause {
+                true if was_in_vain => (every * 2).min(SWEEP_IN_VAIN),
+                true => SWEEP_EVERY,
+                false => (every * 2).min(SWEEP_AT_LEAST),
+            };
+            self.is_slow.store(!has_cause && SWEEP_EVERY < every, Ordering::Relaxed);
         }
         self.is_slow.store(false, Ordering::Relaxed);
         self.is_swept.store(false, Ordering::Relaxed);
