@@ -28,18 +28,6 @@ use crate::ring::{Ring, Taken, start_clock};
 use crate::threads::turns::Turns;
 use crate::{Request, Response, RunError, Worker, connection, report};
 
-/// What answers requests, on any thread of a worker.
-pub(crate) trait Handler {
-    /// Answers one.
-    fn answer(&self, request: Request, reply: Reply);
-}
-
-impl<H: Fn(Request, Reply)> Handler for H {
-    fn answer(&self, request: Request, reply: Reply) {
-        self(request, reply);
-    }
-}
-
 /// A request on its way from a socket to a thread.
 #[derive(Debug)]
 struct Job {
@@ -257,7 +245,7 @@ impl Queue {
 }
 
 /// The life of a thread.
-fn work<H: Handler>(queue: &Queue, handler: &H) {
+fn work<H: Fn(Request, Reply)>(queue: &Queue, handler: &H) {
     let tid = rustix::thread::gettid().as_raw_pid().unsigned_abs();
     start_clock();
     let turns = queue.turns.as_ref().and_then(|turns| Some((turns, turns.add()?)));
@@ -270,7 +258,7 @@ fn work<H: Handler>(queue: &Queue, handler: &H) {
             Work::Job(Job { request, reply }) => {
                 let context = Context::gathering();
                 let reply = Reply::on_connection(reply, context.clone());
-                context.run(|| handler.answer(request, reply));
+                context.run(|| handler(request, reply));
             }
             Work::Taken(taken) => {
                 taken.show_thread(tid);

@@ -52,13 +52,18 @@ def hold(environ, start_response):
     return told(start_response, "held")
 
 
+def ended(start_response, child):
+    """Says how a child ended."""
+    _, status = os.waitpid(child, 0)
+    return told(start_response, os.waitstatus_to_exitcode(status))
+
+
 def fork(environ, start_response):
     """A child that ends at once, as forking servers and daemons have them."""
     child = os.fork()
     if child == 0:
         os._exit(7)
-    _, status = os.waitpid(child, 0)
-    return told(start_response, os.waitstatus_to_exitcode(status))
+    return ended(start_response, child)
 
 
 def fork_and_exit(environ, start_response):
@@ -66,8 +71,7 @@ def fork_and_exit(environ, start_response):
     child = os.fork()
     if child == 0:
         sys.exit(9)
-    _, status = os.waitpid(child, 0)
-    return told(start_response, os.waitstatus_to_exitcode(status))
+    return ended(start_response, child)
 
 
 def fork_and_end(environ, start_response):
@@ -77,8 +81,7 @@ def fork_and_end(environ, start_response):
         time.sleep(20)
         os._exit(0)
     os.kill(child, signal.SIGTERM)
-    _, status = os.waitpid(child, 0)
-    return told(start_response, os.waitstatus_to_exitcode(status))
+    return ended(start_response, child)
 
 
 def square(number):

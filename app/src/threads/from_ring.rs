@@ -2,15 +2,19 @@
 
 use std::time::Instant;
 
-use super::Handler;
 use super::turns::{Runner, Turns};
+use crate::Request;
 use crate::context::Context;
 use crate::reply::Reply;
 use crate::ring::{Answer, Reader, Received, Taken};
 
 /// Answers a request that this thread took.
 #[expect(clippy::disallowed_methods, reason = "what a handler takes is measured here")]
-pub(super) fn run<H: Handler>(taken: Taken, turns: Option<(&Turns, &Runner)>, handler: &H) {
+pub(super) fn run<H: Fn(Request, Reply)>(
+    taken: Taken,
+    turns: Option<(&Turns, &Runner)>,
+    handler: &H,
+) {
     let bell = taken.clone();
     let waited = if let Some((turns, runner)) = turns {
         turns.run(runner, || answer(taken, handler))
@@ -22,12 +26,12 @@ pub(super) fn run<H: Handler>(taken: Taken, turns: Option<(&Turns, &Runner)>, ha
     bell.note_handler(waited);
 }
 
-fn answer<H: Handler>(taken: Taken, handler: &H) {
+fn answer<H: Fn(Request, Reply)>(taken: Taken, handler: &H) {
     Context::of(&taken).run(|| {
         let mut answer = Answer::new(taken.clone());
         // One that the proxy broke off is nobody's concern.
         let Ok(Received { request, upload }) = Reader::new(taken).receive() else { return };
         answer.belongs_to(&request, upload);
-        handler.answer(request, Reply::in_cell(answer));
+        handler(request, Reply::in_cell(answer));
     });
 }
