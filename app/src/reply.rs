@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::body::Body;
 use crate::context::Context;
 use crate::response::{BodyWriter, Outgoing};
+use crate::response_head::ResponseHead;
 use crate::ring::Answer;
 
 /// What is copied at once of a request's body that is the answer.
@@ -69,16 +70,15 @@ impl Reply {
                 send(sender, &context, head, pieces);
                 writer
             }
-            Way::Ring(mut answer) => {
-                let has_body = answer.has_body(&head);
-                let head = answer.head(&head, length);
-                if answer.write_all(&head, !has_body).is_ok() && has_body {
-                    BodyWriter::into_ring(answer)
-                } else {
-                    answer.flush();
-                    BodyWriter::of_nothing(answer)
-                }
-            }
+            Way::Ring(answer) => begin(answer, ResponseHead::of_parts(&head), length),
+        }
+    }
+
+    /// Begins an answer likewise, with a head that was made piece by piece.
+    pub fn begin(self, head: ResponseHead, length: Option<u64>) -> BodyWriter {
+        match self.0 {
+            Way::Connection(..) => self.start(head.into_parts(), length),
+            Way::Ring(answer) => begin(answer, head, length),
         }
     }
 
@@ -102,6 +102,18 @@ impl Reply {
             }
             writer.write_piece(Bytes::copy_from_slice(piece.get(..count).unwrap_or_default()))?;
         }
+    }
+}
+
+/// Begins the answer of a cell.
+fn begin(mut answer: Answer, head: ResponseHead, length: Option<u64>) -> BodyWriter {
+    let has_body = answer.has_body(&head);
+    let head = answer.head(head, length);
+    if answer.write_all(&head, !has_body).is_ok() && has_body {
+        BodyWriter::into_ring(answer)
+    } else {
+        answer.flush();
+        BodyWriter::of_nothing(answer)
     }
 }
 

@@ -6,7 +6,6 @@
 
 mod answer;
 mod clock;
-mod head;
 mod upload;
 
 use std::io;

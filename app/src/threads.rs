@@ -23,10 +23,11 @@ use crate::connection::AtHalfClose;
 use crate::context::Context;
 use crate::failure::{FAILED, RequestLine};
 use crate::reply::Reply;
+use crate::request_head::{HeadInvalid, RequestHead};
 use crate::response::{BodyWriter, Outgoing, Produce, ResponseBody, Source};
 use crate::ring::{Ring, Taken, start_clock};
 use crate::threads::turns::Turns;
-use crate::{Request, Response, RunError, Worker, connection, report};
+use crate::{Body, Request, Response, RunError, Worker, connection, report};
 
 /// A request on its way from a socket to a thread.
 #[derive(Debug)]
@@ -88,6 +89,28 @@ enum Work {
     Taken(Taken),
 }
 
+/// A request, as its link has it.
+enum Incoming {
+    Connection(Request),
+    Ring(RequestHead, Body),
+}
+
+impl Incoming {
+    fn into_request(self) -> Result<Request, HeadInvalid> {
+        match self {
+            Self::Connection(request) => Ok(request),
+            Self::Ring(head, body) => Ok(Request::from_parts(head.into_parts()?, body)),
+        }
+    }
+
+    fn into_head(self) -> (RequestHead, Body) {
+        match self {
+            Self::Connection(request) => RequestHead::of_request(request),
+            Self::Ring(head, body) => (head, body),
+        }
+    }
+}
+
 /// Runs `worker` until drained.
 pub(crate) fn run<H>(worker: Worker, threads: usize, handler: &H) -> Result<(), RunError>
 where
@@ -98,7 +121,12 @@ where
         let queue = &queue;
         let spawned = (0..threads).try_for_each(|number| {
             let builder = thread::Builder::new().name(format!("ostler-{number}"));
-            let work = || queue.work(&|request, reply| respond(handler, request, reply));
+            let answer = |incoming: Incoming, reply| match incoming.into_request() {
+                Ok(request) => respond(handler, request, reply),
+                // The proxy sends none like that.
+                Err(_invalid) => drop::<Reply>(reply),
+            };
+            let work = move || work(&queue.0, &answer);
             builder.spawn_scoped(scope, work).map(drop)
         });
         // The threads end when the queue is empty, and the scope when they have.
@@ -127,12 +155,13 @@ pub(crate) fn lend(worker: Worker, locks: Locks) -> (ThreadQueue, EventLoop) {
 impl ThreadQueue {
     /// The life of a thread: gives requests to `handler`, one after the other, until the worker is
     /// drained. A panic in it does not cost the thread.
-    pub fn work<H: Fn(Request, Reply)>(&self, handler: &H) {
-        work(&self.0, handler);
+    pub fn work<H: Fn(RequestHead, Body, Reply)>(&self, handler: &H) {
+        work(&self.0, &|incoming: Incoming, reply| {
+            let (head, body) = incoming.into_head();
+            handler(head, body, reply);
+        });
     }
-}
 
-impl ThreadQueue {
     /// The requests over the ring link that take longer than their `request-timeout`.
     pub fn stuck(&self) -> Vec<StuckRequest> {
         self.0.ring.as_ref().map(|ring| ring.stuck()).unwrap_or_default()
@@ -245,7 +274,7 @@ impl Queue {
 }
 
 /// The life of a thread.
-fn work<H: Fn(Request, Reply)>(queue: &Queue, handler: &H) {
+fn work<H: Fn(Incoming, Reply)>(queue: &Queue, handler: &H) {
     let tid = rustix::thread::gettid().as_raw_pid().unsigned_abs();
     start_clock();
     let turns = queue.turns.as_ref().and_then(|turns| Some((turns, turns.add()?)));
@@ -258,7 +287,7 @@ fn work<H: Fn(Request, Reply)>(queue: &Queue, handler: &H) {
             Work::Job(Job { request, reply }) => {
                 let context = Context::gathering();
                 let reply = Reply::on_connection(reply, context.clone());
-                context.run(|| handler(request, reply));
+                context.run(|| handler(Incoming::Connection(request), reply));
             }
             Work::Taken(taken) => {
                 taken.show_thread(tid);

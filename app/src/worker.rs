@@ -228,7 +228,7 @@ impl Worker {
     /// use std::io::{Read, Write};
     /// use std::net::TcpStream;
     /// use std::thread;
-    /// use ostler_app::{ListenAddress, Reply, Request, Worker};
+    /// use ostler_app::{Body, ListenAddress, Reply, RequestHead, ResponseHead, Worker};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let worker = Worker::listen("127.0.0.1:0")?.with_threads(2);
@@ -237,9 +237,11 @@ impl Worker {
     /// let (queue, event_loop) = worker.lend_threads();
     ///
     /// // Threads of one's own: they come back from `work` when the worker is drained.
-    /// let answer = |request: Request, reply: Reply| {
-    ///     let (head, ()) = http::Response::new(()).into_parts();
-    ///     reply.complete(head, format!("you asked for {}", request.uri().path()).into());
+    /// let answer = |head: RequestHead, _body: Body, reply: Reply| {
+    ///     let mut writer = reply.begin(ResponseHead::new(http::StatusCode::OK), None);
+    ///     let target = String::from_utf8_lossy(head.target());
+    ///     // Whoever asked may have left.
+    ///     drop(writer.end(format!("you asked for {target}").as_bytes()));
     /// };
     /// let lent = (0..count).map(|_| queue.clone());
     /// let lent: Vec<_> = lent.map(|queue| thread::spawn(move || queue.work(&answer))).collect();

@@ -59,7 +59,7 @@ pub(crate) struct Answering(Arc<Mutex<Stage>>);
 
 enum Stage {
     Silent(Asked),
-    Stated(Asked, Box<Head>),
+    Stated(Asked, Head),
     Begun(Body),
     Busy,
     Over,
@@ -90,9 +90,9 @@ impl Answering {
     /// Notes the head. It is sent with the first piece of the body.
     pub(crate) fn state(&self, head: Head, has_exc_info: bool) -> Result<(), AnswerError> {
         match self.take() {
-            Stage::Silent(asked) => self.put(Stage::Stated(asked, Box::new(head))),
+            Stage::Silent(asked) => self.put(Stage::Stated(asked, head)),
             Stage::Stated(asked, _) if has_exc_info => {
-                self.put(Stage::Stated(asked, Box::new(head)));
+                self.put(Stage::Stated(asked, head));
             }
             stage @ Stage::Stated(..) => {
                 self.put(stage);
@@ -107,7 +107,7 @@ impl Answering {
     }
 
     /// Sends a piece of the body, before it returns.
-    pub(crate) fn write(&self, py: Python<'_>, piece: Bytes) -> Result<Wanted, AnswerError> {
+    pub(crate) fn write(&self, py: Python<'_>, piece: &Bytes) -> Result<Wanted, AnswerError> {
         let mut body = self.begin(None)?;
         let written = py.detach(|| body.write(piece));
         self.put(Stage::Begun(body));
@@ -115,7 +115,7 @@ impl Answering {
     }
 
     /// Sends the last piece of the body. The request runs on until it is [`over`](Self::over).
-    pub(crate) fn end(&self, py: Python<'_>, last: &Bytes) -> Result<(), AnswerError> {
+    pub(crate) fn end(&self, py: Python<'_>, last: &[u8]) -> Result<(), AnswerError> {
         let mut body = self.begin(Some(last.len() as u64))?;
         let ended =
             if last.len() <= SHORT_BYTES { body.end(last) } else { py.detach(|| body.end(last)) };
@@ -143,8 +143,9 @@ impl Answering {
     pub(crate) fn fail(&self, py: Python<'_>) {
         match self.replace(Stage::Over) {
             Stage::Silent(asked) | Stage::Stated(asked, _) => {
-                let body = Bytes::from_static(FAILED);
-                asked.reply.complete(Head::failed().parts, body);
+                let mut writer = asked.reply.begin(Head::failed().head, Some(FAILED.len() as u64));
+                // Whoever waited for it has left, or gets no body.
+                drop(writer.end(FAILED));
             }
             Stage::Begun(body) => {
                 py.detach(|| body.writer.abort(io::Error::other("the application failed")));
@@ -158,9 +159,9 @@ impl Answering {
         match self.take() {
             Stage::Begun(body) => Ok(body),
             Stage::Stated(asked, head) => {
+                let Head { head, length: left } = head;
                 let is_sent = !asked.is_head && head.may_have_body();
-                let (left, parts) = (head.length, head.parts);
-                let writer = asked.reply.start(parts, length.filter(|_| left.is_none()));
+                let writer = asked.reply.begin(head, length.filter(|_| left.is_none()));
                 Ok(Body { writer, is_sent, left, excess: 0 })
             }
             stage @ Stage::Silent(_) => {
@@ -194,11 +195,11 @@ impl Answering {
 }
 
 impl Body {
-    fn write(&mut self, piece: Bytes) -> Result<Wanted, AnswerError> {
+    fn write(&mut self, piece: &Bytes) -> Result<Wanted, AnswerError> {
         if !self.is_sent {
             return Ok(Wanted::Nothing);
         }
-        let piece = self.cut(piece);
+        let piece = piece.slice(..self.count(piece.len()));
         let written = if self.left == Some(0) {
             // What is complete need not wait for the application to say so.
             self.writer.end(&piece)
@@ -210,16 +211,16 @@ impl Body {
         Ok(if 0 < self.excess { Wanted::Nothing } else { Wanted::More })
     }
 
-    fn end(&mut self, last: &Bytes) -> Result<(), AnswerError> {
+    fn end(&mut self, last: &[u8]) -> Result<(), AnswerError> {
         if !self.is_sent {
             // A head without a body is complete already.
             return Ok(());
         }
-        let last = self.cut(last.clone());
+        let last = last.get(..self.count(last.len())).unwrap_or_default();
         if let Some(missing) = self.left.filter(|&left| 0 < left) {
             return Err(AnswerError::TooShort { missing });
         }
-        self.writer.end(&last).map_err(|_gone| AnswerError::Left)
+        self.writer.end(last).map_err(|_gone| AnswerError::Left)
     }
 
     fn send_file(&mut self, file: &RegularFile) -> Result<(), AnswerError> {
@@ -229,18 +230,16 @@ impl Body {
         let wanted = self.left.unwrap_or(u64::MAX).min(file.length());
         let sent = file.send(wanted, &mut self.writer)?;
         self.left = self.left.map(|left| left.saturating_sub(sent));
-        self.end(&Bytes::new())
+        self.end(&[])
     }
 
-    /// Takes of a piece what there is room for in the stated length.
-    fn cut(&mut self, mut piece: Bytes) -> Bytes {
-        let Some(left) = self.left else { return piece };
-        let length = piece.len() as u64;
-        self.left = Some(left.saturating_sub(length));
-        if let Some(excess) = length.checked_sub(left) {
-            self.excess = self.excess.saturating_add(excess);
-            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        }
-        piece
+    /// Counts a piece of so many bytes, and tells for how many of them there is room in the stated
+    /// length.
+    fn count(&mut self, length: usize) -> usize {
+        let Some(left) = self.left else { return length };
+        let given = length as u64;
+        self.left = Some(left.saturating_sub(given));
+        self.excess = self.excess.saturating_add(given.saturating_sub(left));
+        usize::try_from(left).map_or(length, |left| left.min(length))
     }
 }

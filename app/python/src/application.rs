@@ -4,12 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{Method, request};
-use ostler_app::{Reply, Request, RequestExt as _};
+use ostler_app::{Body, Reply, RequestHead};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::answering::{AnswerError, Answering, Wanted};
 use crate::bytes_of::bytes_of;
@@ -67,9 +65,8 @@ impl Application {
 
     /// Answers a request. The interpreter lock is held from here on, but for waits.
     #[expect(clippy::disallowed_methods, reason = "what requests wait for is measured here")]
-    pub(crate) fn answer(&self, request: Request, reply: Reply) {
-        let (request, body) = request.into_parts();
-        let answering = Answering::new(reply, request.method == Method::HEAD);
+    pub(crate) fn answer(&self, head: &RequestHead, body: Body, reply: Reply) {
+        let answering = Answering::new(reply, head.method() == b"HEAD");
         let asked = Instant::now();
         Python::attach(|py| {
             let waited = asked.elapsed();
@@ -78,10 +75,10 @@ impl Application {
             }
             self.thread.begin();
             let input = Input::new(body);
-            let id = request.request_id().unwrap_or("-").to_owned();
+            let id = String::from_utf8_lossy(head.request_id().unwrap_or(b"-")).into_owned();
             let result = Bound::new(py, Errors::new(id)).map_err(Failure::from).map(|errors| {
                 set_current(Some(errors.clone().unbind()));
-                self.run(py, (&request, input), &errors, &answering);
+                self.run(py, (head, input), &errors, &answering);
                 set_current(None);
                 if errors.get().has_begun() {
                     report(py, &errors, "");
@@ -100,13 +97,13 @@ impl Application {
     fn run(
         &self,
         py: Python<'_>,
-        (request, input): (&request::Parts, Input),
+        (head, input): (&RequestHead, Input),
         errors: &Bound<'_, Errors>,
         answering: &Answering,
     ) {
         let result = self
             .environ
-            .of(py, request, input, errors)
+            .of(py, head, input, errors)
             .map_err(Failure::from)
             .and_then(|environ| self.call(&environ, answering));
         if is_forked() {
@@ -118,7 +115,10 @@ impl Application {
             fork::end(py, status);
             return;
         }
-        let line = || format!("{} {}", request.method, request.uri);
+        let line = || {
+            let [method, target] = [head.method(), head.target()].map(String::from_utf8_lossy);
+            format!("{method} {target}")
+        };
         match result {
             Ok(()) => {}
             // Whoever wanted the response is not there any more.
@@ -157,7 +157,8 @@ impl Application {
     fn send(&self, iterable: &Bound<'_, PyAny>, answering: &Answering) -> Result<(), Failure> {
         let py = iterable.py();
         if let Some(only) = only_piece(iterable)? {
-            return Ok(answering.end(py, &piece(&only)?)?);
+            let only = only.cast::<PyBytes>().map_err(|_other| not_bytes(&only))?;
+            return Ok(answering.end(py, only.as_bytes())?);
         }
         if let Some(file) = self.regular_file(iterable)? {
             return Ok(answering.send_file(py, &file)?);
@@ -169,13 +170,14 @@ impl Application {
             Failure::NotIterable { found: type_name(iterable) }
         })?;
         for item in pieces {
-            let piece = piece(&item?)?;
+            let item = item?;
+            let piece = bytes_of(&item).ok_or_else(|| not_bytes(&item))?;
             // Nothing is sent before there is something.
-            if !piece.is_empty() && answering.write(py, piece)? == Wanted::Nothing {
+            if !piece.is_empty() && answering.write(py, &piece)? == Wanted::Nothing {
                 break;
             }
         }
-        Ok(answering.end(py, &Bytes::new())?)
+        Ok(answering.end(py, &[])?)
     }
 
     /// The file that a file wrapper stands for, if that is a regular one.
@@ -226,8 +228,8 @@ fn only_piece<'py>(iterable: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, P
     Ok(None)
 }
 
-fn piece(item: &Bound<'_, PyAny>) -> Result<Bytes, Failure> {
-    bytes_of(item).ok_or_else(|| Failure::NotBytes { found: type_name(item) })
+fn not_bytes(item: &Bound<'_, PyAny>) -> Failure {
+    Failure::NotBytes { found: type_name(item) }
 }
 
 /// Calls the `close` of what an application returned, if there is one.

@@ -1,78 +1,115 @@
 //! What an application is called with: `environ` (PEP 3333, "environ Variables"; RFC 3875 §4.1).
 
+mod variables;
+
+use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, request};
-use ostler_app::RequestExt as _;
-use percent_encoding::percent_decode_str;
+use http::Version;
+use ostler_app::RequestHead;
+use percent_encoding::percent_decode;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use self::variables::Variables;
 use crate::errors::Errors;
 use crate::input::Input;
 
-/// Most names of fields that a thread keeps the variables' names of.
-const KEPT_NAMES: usize = 256;
+/// What every request has a value of its own for.
+const OF_REQUESTS: [&str; 16] = [
+    "REQUEST_METHOD",
+    "REQUEST_URI",
+    "RAW_URI",
+    "QUERY_STRING",
+    "SCRIPT_NAME",
+    "PATH_INFO",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "REQUEST_SCHEME",
+    "REMOTE_ADDR",
+    "wsgi.url_scheme",
+    "wsgi.input",
+    "wsgi.errors",
+    "mod_wsgi.request_id",
+    "mod_wsgi.script_start",
+];
 
-thread_local! {
-    /// The variables' names of fields that were seen.
-    static NAMES: RefCell<HashMap<HeaderName, Py<PyString>>> = RefCell::default();
-}
-
-/// What is the same for every request, and where the application is mounted.
+/// What is the same for every request of a thread, and where the application is mounted.
 pub(crate) struct Environ {
-    /// Copied for every request.
+    /// Copied for every request, with a place for all that it has of its own: a dictionary that is
+    /// large enough is copied as a whole.
     same: Py<PyDict>,
     /// `SCRIPT_NAME`: empty, or a path without a slash at its end.
     mount: String,
+    variables: RefCell<Variables>,
+    host: RefCell<Option<Host>>,
+}
+
+/// A `Host`, and what was made of it. The next request usually has the same.
+struct Host {
+    field: Vec<u8>,
+    is_secure: bool,
+    name: Py<PyString>,
+    port: Py<PyString>,
 }
 
 impl Environ {
-    pub(crate) fn new(same: Py<PyDict>, mount: &str) -> Self {
-        Self { same, mount: mount.trim_end_matches('/').to_owned() }
+    pub(crate) fn new(same: &Bound<'_, PyDict>, mount: &str) -> PyResult<Self> {
+        let same = same.copy()?;
+        for name in OF_REQUESTS {
+            same.set_item(PyString::intern(same.py(), name), same.py().None())?;
+        }
+        let mount = mount.trim_end_matches('/').to_owned();
+        let (variables, host) = (RefCell::default(), RefCell::default());
+        Ok(Self { same: same.unbind(), mount, variables, host })
     }
 
     /// Makes the environ of one request.
     pub(crate) fn of<'py>(
         &self,
         py: Python<'py>,
-        request: &request::Parts,
+        head: &RequestHead,
         input: Input,
         errors: &Bound<'py, Errors>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let environ = self.same.bind(py).copy()?;
-        add_fields(&environ, &request.headers)?;
-        self.add_target(&environ, request)?;
-        add_server(&environ, request)?;
-        let client = request.client_address().map(|address| address.to_string());
-        let client = client.as_deref().unwrap_or_default();
-        environ.set_item(intern!(py, "REMOTE_ADDR"), client)?;
-        environ.set_item(intern!(py, "REQUEST_METHOD"), request.method.as_str())?;
+        self.variables.borrow_mut().add_fields(&environ, head)?;
+        self.add_target(&environ, head)?;
+        self.add_server(&environ, head)?;
+        environ.set_item(intern!(py, "REQUEST_METHOD"), method(py, head.method())?)?;
+        environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol(py, head.version()))?;
+        environ.set_item(intern!(py, "REMOTE_ADDR"), client(py, head)?)?;
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         environ.set_item(intern!(py, "wsgi.errors"), errors)?;
-        let id = request.request_id().unwrap_or_default();
+        let id = native(py, head.request_id().unwrap_or_default())?;
         environ.set_item(intern!(py, "mod_wsgi.request_id"), id)?;
         environ.set_item(intern!(py, "mod_wsgi.script_start"), now_us().to_string())?;
         Ok(environ)
     }
 
     /// Splits the target into the place of the application, and the path below it.
-    fn add_target(&self, environ: &Bound<'_, PyDict>, request: &request::Parts) -> PyResult<()> {
+    fn add_target(&self, environ: &Bound<'_, PyDict>, head: &RequestHead) -> PyResult<()> {
         let py = environ.py();
-        let target = request.uri.path_and_query().map_or("", |target| target.as_str());
-        let raw = native(py, target.as_bytes());
+        let target = head.target();
+        let raw = native(py, target)?;
+        let (sent, query) = match target.iter().position(|&byte| byte == b'?') {
+            Some(mark) => {
+                (target.get(..mark).unwrap_or_default(), target.get(mark + 1..).unwrap_or_default())
+            }
+            None => (target, &b""[..]),
+        };
+        let path: Cow<'_, [u8]> = percent_decode(sent).into();
+        let (script_name, below) = self.split(&path);
+        // Usually it is all the same.
+        let below = if below == target { raw.clone() } else { native(py, below)? };
+        environ.set_item(intern!(py, "SCRIPT_NAME"), native(py, script_name)?)?;
+        environ.set_item(intern!(py, "PATH_INFO"), below)?;
+        environ.set_item(intern!(py, "QUERY_STRING"), native(py, query)?)?;
         environ.set_item(intern!(py, "REQUEST_URI"), &raw)?;
-        environ.set_item(intern!(py, "RAW_URI"), &raw)?;
-        let query = native(py, request.uri.query().unwrap_or_default().as_bytes());
-        environ.set_item(intern!(py, "QUERY_STRING"), query)?;
-        let path: Vec<u8> = percent_decode_str(request.uri.path()).collect();
-        let (script_name, path) = self.split(&path);
-        environ.set_item(intern!(py, "SCRIPT_NAME"), native(py, script_name))?;
-        environ.set_item(intern!(py, "PATH_INFO"), native(py, path))
+        environ.set_item(intern!(py, "RAW_URI"), raw)
     }
 
     /// A path that is not below the mount is the application's as a whole.
@@ -86,64 +123,66 @@ impl Environ {
             _ => (b"", path),
         }
     }
-}
 
-/// The fields of the head. A name that comes again has its values joined.
-fn add_fields(environ: &Bound<'_, PyDict>, fields: &HeaderMap) -> PyResult<()> {
-    let py = environ.py();
-    for name in fields.keys() {
-        let Some(variable) = variable(py, name) else { continue };
-        let mut values = fields.get_all(name).iter().map(http::HeaderValue::as_bytes);
-        let (first, second) = (values.next().unwrap_or_default(), values.next());
-        let Some(second) = second else {
-            environ.set_item(variable, native(py, first))?;
-            continue;
+    /// How the client reached the server.
+    fn add_server(&self, environ: &Bound<'_, PyDict>, head: &RequestHead) -> PyResult<()> {
+        let py = environ.py();
+        let is_secure = head.is_secure();
+        let scheme = if is_secure { intern!(py, "https") } else { intern!(py, "http") };
+        environ.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
+        environ.set_item(intern!(py, "REQUEST_SCHEME"), scheme)?;
+        if is_secure {
+            // As `mod_ssl` says it.
+            environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
+        }
+        let field = head.host().unwrap_or_default();
+        let mut known = self.host.borrow_mut();
+        let is_known = |host: &&Host| host.field == field && host.is_secure == is_secure;
+        let host = match known.as_ref().filter(is_known) {
+            Some(host) => host,
+            None => known.insert(Host::read(py, field, is_secure)?),
         };
-        let separator: &[u8] = if name == COOKIE { b"; " } else { b", " };
-        let all: Vec<&[u8]> = [first, second].into_iter().chain(values).collect();
-        environ.set_item(variable, native(py, &all.join(separator)))?;
+        environ.set_item(intern!(py, "SERVER_NAME"), &host.name)?;
+        environ.set_item(intern!(py, "SERVER_PORT"), &host.port)
     }
-    Ok(())
 }
 
-/// The variable for a field; `None` for one that applications do not get: about the connection, or
-/// `Proxy`, whose variable programs take for their own configuration.
-fn variable<'py>(py: Python<'py>, name: &HeaderName) -> Option<Bound<'py, PyString>> {
-    if name == TRANSFER_ENCODING || name == "proxy" || name.as_str().contains('_') {
-        return None;
+impl Host {
+    fn read(py: Python<'_>, field: &[u8], is_secure: bool) -> PyResult<Self> {
+        let (name, port) = split_host(field);
+        let usual = if is_secure { "443" } else { "80" };
+        let port = if port.is_empty() { usual.as_bytes() } else { port };
+        let (name, port) = (native(py, name)?.unbind(), native(py, port)?.unbind());
+        Ok(Self { field: field.to_vec(), is_secure, name, port })
     }
-    if name == CONTENT_TYPE {
-        return Some(intern!(py, "CONTENT_TYPE").clone());
-    }
-    if name == CONTENT_LENGTH {
-        return Some(intern!(py, "CONTENT_LENGTH").clone());
-    }
-    NAMES.with_borrow_mut(|names| {
-        if let Some(known) = names.get(name) {
-            return Some(known.bind(py).clone());
-        }
-        let text = format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_"));
-        let variable = PyString::new(py, &text);
-        if names.len() < KEPT_NAMES {
-            names.insert(name.clone(), variable.clone().unbind());
-        }
-        Some(variable)
-    })
 }
 
-/// How the client reached the server.
-fn add_server(environ: &Bound<'_, PyDict>, request: &request::Parts) -> PyResult<()> {
-    let py = environ.py();
-    let is_secure = request.is_secure();
-    let scheme = if is_secure { intern!(py, "https").clone() } else { intern!(py, "http").clone() };
-    environ.set_item(intern!(py, "wsgi.url_scheme"), &scheme)?;
-    environ.set_item(intern!(py, "REQUEST_SCHEME"), &scheme)?;
-    let host = request.headers.get(HOST).map_or(&b""[..], |host| host.as_bytes());
-    let (name, port) = split_host(host);
-    let usual = if is_secure { "443" } else { "80" };
-    let port = if port.is_empty() { usual.as_bytes() } else { port };
-    environ.set_item(intern!(py, "SERVER_NAME"), native(py, name))?;
-    environ.set_item(intern!(py, "SERVER_PORT"), native(py, port))
+/// The method, usually a string that is there already.
+fn method<'py>(py: Python<'py>, method: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    match method {
+        b"GET" => Ok(intern!(py, "GET").clone()),
+        b"POST" => Ok(intern!(py, "POST").clone()),
+        b"HEAD" => Ok(intern!(py, "HEAD").clone()),
+        other => native(py, other),
+    }
+}
+
+fn protocol(py: Python<'_>, version: Version) -> &Bound<'_, PyString> {
+    if version == Version::HTTP_10 { intern!(py, "HTTP/1.0") } else { intern!(py, "HTTP/1.1") }
+}
+
+/// The address of the client: the first of `X-Forwarded-For`, which the proxy writes; without a
+/// proxy that of the peer. A client of a UNIX listener has none.
+fn client<'py>(py: Python<'py>, head: &RequestHead) -> PyResult<Bound<'py, PyString>> {
+    let Some(chain) = head.forwarded_for() else {
+        let peer = head.peer().map(|peer| peer.to_string());
+        return native(py, peer.unwrap_or_default().as_bytes());
+    };
+    let end = chain.iter().position(|&byte| byte == b',').unwrap_or(chain.len());
+    match chain.get(..end).unwrap_or_default().trim_ascii() {
+        b"unix" => native(py, b""),
+        address => native(py, address),
+    }
 }
 
 /// Name and port of a `Host`; an address of IPv6 has brackets around it.
@@ -158,14 +197,15 @@ fn split_host(host: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Bytes as a native string: each is one character (PEP 3333, "A Note on String Types").
-fn native<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.is_ascii() => PyString::new(py, text),
-        _ => PyString::new(py, &bytes.iter().copied().map(char::from).collect::<String>()),
+fn native<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    if bytes.is_ascii() {
+        return PyString::from_bytes(py, bytes);
     }
+    Ok(PyString::new(py, &bytes.iter().copied().map(char::from).collect::<String>()))
 }
 
 /// Microseconds since 1970.
-fn now_us() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros())
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -93,7 +93,9 @@ impl Errors {
 
 impl Drop for Errors {
     fn drop(&mut self) {
-        self.report("");
+        if self.has_begun() {
+            self.report("");
+        }
     }
 }
 

@@ -2,18 +2,19 @@
 
 use std::borrow::Cow;
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, MaxSizeReached, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, HeaderValue, StatusCode, response};
-use hyper::ext::ReasonPhrase;
+use http::StatusCode;
+use ostler_app::{HeadRefused, ResponseHead};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
+/// What is about the connection to the client, which is the proxy's (RFC 9110 §7.6.1).
+const ABOUT_CONNECTION: [&str; 6] =
+    ["connection", "te", "trailer", "transfer-encoding", "upgrade", "keep-alive"];
+
 /// The head of a response, and the length that it states for its body.
 pub(crate) struct Head {
-    pub(crate) parts: response::Parts,
+    pub(crate) head: ResponseHead,
     pub(crate) length: Option<u64>,
 }
 
@@ -24,12 +25,7 @@ impl Head {
             status.cast::<PyString>().map_err(|_other| not(status, "the status", "str"))?;
         let fields =
             fields.cast::<PyList>().map_err(|_other| not(fields, "the headers", "list"))?;
-        let (status, reason) = status_of(&latin1(status, "the status")?)?;
-        let mut head = Self { parts: parts(status), length: None };
-        if let Some(reason) = reason {
-            head.parts.extensions.insert(reason);
-        }
-        head.parts.headers.try_reserve(fields.len()).map_err(too_many)?;
+        let mut head = Self { head: begin(&latin1(status, "the status")?)?, length: None };
         for field in fields.iter() {
             head.add(&field)?;
         }
@@ -38,12 +34,7 @@ impl Head {
 
     /// The answer to a request that the application failed at.
     pub(crate) fn failed() -> Self {
-        Self { parts: parts(StatusCode::INTERNAL_SERVER_ERROR), length: None }
-    }
-
-    /// Whether the response has a body (RFC 9110 §6.4.1), unless it answers HEAD.
-    pub(crate) fn may_have_body(&self) -> bool {
-        !matches!(self.parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        Self { head: ResponseHead::new(StatusCode::INTERNAL_SERVER_ERROR), length: None }
     }
 
     fn add(&mut self, field: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -52,40 +43,28 @@ impl Head {
         let name = name.cast::<PyString>().map_err(|_other| not(&name, "a header name", "str"))?;
         let what = "a header value";
         let value = value.cast::<PyString>().map_err(|_other| not(&value, what, "str"))?;
-        let name = HeaderName::from_bytes(&latin1(name, "a header name")?)
-            .map_err(|_garbled| PyValueError::new_err(format!("{name:?} is no header name")))?;
-        let bytes = latin1(value, what)?;
-        let value = HeaderValue::from_bytes(bytes.trim_ascii()).map_err(|_garbled| {
-            PyValueError::new_err(format!("the value of {name} has control characters"))
-        })?;
-        if name == CONTENT_LENGTH {
+        let (name, value) = (latin1(name, "a header name")?, latin1(value, what)?);
+        if name.eq_ignore_ascii_case(b"content-length") {
             let length = length_of(&value)?;
             if self.length.is_some_and(|before| before != length) {
                 return Err(PyValueError::new_err("two different values of Content-Length"));
             }
-            self.length = Some(length);
-            self.parts.headers.insert(name, value);
-        } else if !is_about_connection(&name) {
-            self.parts.headers.try_append(name, value).map_err(too_many)?;
+            if self.length.replace(length).is_some() {
+                return Ok(());
+            }
+        } else if is_about_connection(&name) {
+            return Ok(());
         }
-        Ok(())
+        self.head.add(&name, &value).map_err(|refused| refusal(refused, &name))
     }
 }
 
-fn parts(status: StatusCode) -> response::Parts {
-    let (mut parts, ()) = http::Response::new(()).into_parts();
-    parts.status = status;
-    parts.headers = HeaderMap::new();
-    parts
-}
-
-/// The connection to the client is the proxy's, and so are the fields about it (RFC 9110 §7.6.1).
-fn is_about_connection(name: &HeaderName) -> bool {
-    [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name) || name == "keep-alive"
+fn is_about_connection(name: &[u8]) -> bool {
+    ABOUT_CONNECTION.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Reads a status line without its protocol: three digits, and a reason where that is not the usual.
-fn status_of(text: &[u8]) -> PyResult<(StatusCode, Option<ReasonPhrase>)> {
+fn begin(text: &[u8]) -> PyResult<ResponseHead> {
     let garbled = || {
         let text = String::from_utf8_lossy(text);
         PyValueError::new_err(format!("the status is {text:?}, but has to be like \"200 OK\""))
@@ -95,22 +74,28 @@ fn status_of(text: &[u8]) -> PyResult<(StatusCode, Option<ReasonPhrase>)> {
     if status.is_informational() || !(rest.is_empty() || rest.starts_with(b" ")) {
         return Err(garbled());
     }
-    let reason = rest.trim_ascii();
-    let is_usual = reason.is_empty()
-        || status.canonical_reason().is_some_and(|usual| usual.as_bytes() == reason);
-    if is_usual {
-        return Ok((status, None));
+    match rest.trim_ascii() {
+        b"" => Ok(ResponseHead::new(status)),
+        reason => ResponseHead::with_reason(status, reason).map_err(|_refused| garbled()),
     }
-    Ok((status, Some(ReasonPhrase::try_from(reason).map_err(|_garbled| garbled())?)))
 }
 
-fn too_many(_full: MaxSizeReached) -> PyErr {
-    PyValueError::new_err("the headers given to start_response are too many")
+fn refusal(refused: HeadRefused, name: &[u8]) -> PyErr {
+    let name = String::from_utf8_lossy(name);
+    PyValueError::new_err(match refused {
+        HeadRefused::Name => format!("{name:?} is no header name"),
+        HeadRefused::Text => format!("the value of {name} has control characters"),
+        HeadRefused::TooLarge => {
+            format!("the headers given to start_response are too many: {refused}")
+        }
+    })
 }
 
-fn length_of(value: &HeaderValue) -> PyResult<u64> {
-    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+fn length_of(value: &[u8]) -> PyResult<u64> {
+    let text = std::str::from_utf8(value.trim_ascii()).ok();
+    let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        let value = String::from_utf8_lossy(value);
         PyValueError::new_err(format!("Content-Length is {value:?}, but has to be a number"))
     })
 }

@@ -50,7 +50,7 @@ impl Write {
         let piece = bytes_of(data).ok_or_else(|| {
             PyTypeError::new_err(format!("write() takes bytes, not {}", type_name(data)))
         })?;
-        match self.0.write(py, piece) {
+        match self.0.write(py, &piece) {
             Ok(_wanted) => Ok(()),
             Err(AnswerError::Left) => Err(PyConnectionAbortedError::new_err("the client has left")),
             Err(error) => Err(PyAssertionError::new_err(error.to_string())),

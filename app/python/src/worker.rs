@@ -94,12 +94,15 @@ impl Worker {
         py: Python<'_>,
         thread: (u64, String),
         parts: Parts,
-        environ: Py<PyDict>,
+        environ: &Bound<'_, PyDict>,
         mount: &str,
-    ) {
+    ) -> PyResult<()> {
         let thread = self.known.add(thread.0, thread.1);
-        let application = Application::new(parts, Environ::new(environ, mount), thread);
-        py.detach(|| self.queue.work(&|request, reply| application.answer(request, reply)));
+        let application = Application::new(parts, Environ::new(environ, mount)?, thread);
+        py.detach(move || {
+            self.queue.work(&|head, body, reply| application.answer(&head, body, reply));
+        });
+        Ok(())
     }
 
     /// Reports readiness and begins to take requests.

@@ -4,10 +4,10 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use http::response;
 use ostler_segment::WriteEnd;
 
-use super::{Taken, Upload, head};
+use super::{Taken, Upload};
+use crate::response_head::ResponseHead;
 
 /// Writes an answer, and gives the cell back when it is dropped.
 #[derive(Debug)]
@@ -25,21 +25,19 @@ impl Answer {
     }
 
     /// Notes what of the request matters for its answer.
-    pub(crate) fn belongs_to<B>(&mut self, request: &http::Request<B>, upload: Option<Upload>) {
-        self.is_to_head = request.method() == http::Method::HEAD;
+    pub(crate) fn belongs_to(&mut self, is_head: bool, upload: Option<Upload>) {
+        self.is_to_head = is_head;
         self.upload = upload;
     }
 
     /// Whether the answer has a body (RFC 9110 §6.4.1).
-    pub(crate) fn has_body(&self, head: &response::Parts) -> bool {
-        !self.is_to_head && head::may_have_body(head.status)
+    pub(crate) fn has_body(&self, head: &ResponseHead) -> bool {
+        !self.is_to_head && head.may_have_body()
     }
 
     /// The bytes of a head, for an answer with a body of `length` bytes.
-    pub(crate) fn head(&self, head: &response::Parts, length: Option<u64>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
-        head::write(&mut out, head, length, self.is_to_head);
-        out
+    pub(crate) fn head(&self, head: ResponseHead, length: Option<u64>) -> Vec<u8> {
+        head.finish(length, self.is_to_head)
     }
 
     /// Writes what there is room for, and returns how much that was.

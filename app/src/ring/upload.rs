@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::request;
 use ostler_segment::{Found, ReadEnd};
 
-use super::{Taken, head};
+use super::Taken;
 use crate::body::{Body, COMPLETE_BYTES};
+use crate::request_head::RequestHead;
 
 /// What is read at once of a long body.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -25,7 +24,8 @@ pub(crate) struct Reader {
 /// A request whose head has come, and its body too if that is small.
 #[derive(Debug)]
 pub(crate) struct Received {
-    pub(crate) request: http::Request<Body>,
+    pub(crate) head: RequestHead,
+    pub(crate) body: Body,
     /// What is still to come of the body.
     pub(crate) upload: Option<Upload>,
 }
@@ -35,9 +35,8 @@ pub(crate) struct Received {
 pub(crate) struct Upload(Arc<Mutex<Option<Reader>>>);
 
 /// What was made of the bytes that have come.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 enum Look {
-    Enough { head: request::Parts, body: Bytes, is_whole: bool },
+    Enough { head: RequestHead, body: Bytes, is_whole: bool },
     TooLittle(Vec<u8>),
 }
 
@@ -90,7 +89,7 @@ impl Reader {
     fn look(&self, input: Vec<u8>) -> io::Result<Look> {
         let is_whole = self.taken.cell().is_request_read(&self.end);
         let bytes = Bytes::from(input);
-        match head::parse(&bytes).map_err(io::Error::other)? {
+        match RequestHead::parse(&bytes).map_err(io::Error::other)? {
             Some((head, length)) if is_whole || !is_small(&head) => {
                 Ok(Look::Enough { head, body: bytes.slice(length..), is_whole })
             }
@@ -99,15 +98,14 @@ impl Reader {
         }
     }
 
-    fn received(self, head: request::Parts, body: Bytes, is_whole: bool) -> Received {
+    fn received(self, head: RequestHead, body: Bytes, is_whole: bool) -> Received {
         if is_whole {
-            let request = http::Request::from_parts(head, Body::from(body));
-            return Received { request, upload: None };
+            return Received { head, body: Body::from(body), upload: None };
         }
-        let left = length(&head).map(|length| length.saturating_sub(body.len() as u64));
+        let left = head.content_length().map(|length| length.saturating_sub(body.len() as u64));
         let upload = Upload(Arc::new(Mutex::new(Some(self))));
         let body = Body::uploaded(body, left, upload.clone());
-        Received { request: http::Request::from_parts(head, body), upload: Some(upload) }
+        Received { head, body, upload: Some(upload) }
     }
 
     fn read(&mut self, out: &mut Vec<u8>, limit: usize) -> io::Result<Found> {
@@ -195,12 +193,8 @@ impl Upload {
 }
 
 /// Whether a body is complete before the application is called.
-fn is_small(head: &request::Parts) -> bool {
-    length(head).is_some_and(|length| length <= COMPLETE_BYTES)
-}
-
-fn length(head: &request::Parts) -> Option<u64> {
-    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn is_small(head: &RequestHead) -> bool {
+    head.content_length().is_some_and(|length| length <= COMPLETE_BYTES)
 }
 
 pub(super) fn left() -> io::Error {

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use super::answer;
 use crate::context::Context;
 use crate::failure::RequestLine;
+use crate::response_head::ResponseHead;
 use crate::ring::{Answer, Reader, Received, Ring, Taken};
 use crate::{AnyError, Body, RunError};
 
@@ -138,14 +139,17 @@ where
     let mut writer = Answer::new(taken.clone());
     // One that the proxy broke off is nobody's concern.
     let Ok(received) = Reader::new(taken.clone()).receive_in_task().await else { return };
-    let Received { request, upload } = received;
-    writer.belongs_to(&request, upload);
+    let Received { head, body, upload } = received;
+    writer.belongs_to(head.method() == b"HEAD", upload);
+    let Ok(head) = head.into_parts() else { return };
+    let request = http::Request::from_parts(head, body);
     let line = RequestLine::of(&request);
     let call = answer(service, permits, request);
     let Some(response) = unless_left(&taken, call).await else { return };
     let (head, body) = response.into_parts();
+    let head = ResponseHead::of_parts(&head);
     let has_body = writer.has_body(&head);
-    let head = writer.head(&head, body.size_hint().exact());
+    let head = writer.head(head, body.size_hint().exact());
     let body = has_body.then_some(body);
     if let Err(error) = write(&mut writer, &head, body).await {
         line.report_broken_off(&error);
