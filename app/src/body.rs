@@ -73,6 +73,38 @@ impl Body {
         }
     }
 
+    /// Waits, on a thread that may block, for the next piece of the body; empty at its end. What it
+    /// gives is not copied.
+    ///
+    /// # Errors
+    ///
+    /// The client left.
+    pub fn next_piece(&mut self) -> io::Result<Bytes> {
+        Ok(std::mem::take(self.waited_for()?))
+    }
+
+    /// What has come and was not taken; empty at the end of the body.
+    fn waited_for(&mut self) -> io::Result<&mut Bytes> {
+        match &mut self.0 {
+            Inner::Complete(bytes) => Ok(bytes),
+            Inner::Streamed { rest, incoming, runtime } => {
+                while rest.is_empty() {
+                    let Some(frame) = runtime.block_on(incoming.frame()) else { break };
+                    // Trailers carry nothing that a reader could get.
+                    *rest = frame.map_err(broken)?.into_data().unwrap_or_default();
+                }
+                Ok(rest)
+            }
+            Inner::Uploaded { rest, left, upload } => {
+                if rest.is_empty() {
+                    *rest = upload.read()?;
+                    count_down(left, rest.len());
+                }
+                Ok(rest)
+            }
+        }
+    }
+
     /// Length in bytes, where the request says it. After some was read: what is left.
     pub fn length(&self) -> Option<u64> {
         self.size_hint().exact()
@@ -95,24 +127,10 @@ impl fmt::Debug for Body {
 impl Read for Body {
     /// Waits until some of the body has come. The error is that the client left.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = match &mut self.0 {
-            Inner::Complete(bytes) => bytes,
-            Inner::Streamed { rest, incoming, runtime } => {
-                while rest.is_empty() && !buffer.is_empty() {
-                    let Some(frame) = runtime.block_on(incoming.frame()) else { return Ok(0) };
-                    // Trailers carry nothing that a reader could get.
-                    *rest = frame.map_err(broken)?.into_data().unwrap_or_default();
-                }
-                rest
-            }
-            Inner::Uploaded { rest, left, upload } => {
-                if rest.is_empty() && !buffer.is_empty() {
-                    *rest = upload.read()?;
-                    count_down(left, rest.len());
-                }
-                rest
-            }
-        };
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let bytes = self.waited_for()?;
         let count = bytes.len().min(buffer.len());
         bytes.copy_to_slice(&mut buffer[..count]);
         Ok(count)

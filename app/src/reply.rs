@@ -77,7 +77,7 @@ impl Reply {
     /// Begins an answer likewise, with a head that was made piece by piece.
     pub fn begin(self, head: ResponseHead, length: Option<u64>) -> BodyWriter {
         match self.0 {
-            Way::Connection(..) => self.start(head.into_parts(), length),
+            Way::Connection(..) => self.start(head.into_parts(length), length),
             Way::Ring(answer) => begin(answer, head, length),
         }
     }

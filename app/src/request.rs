@@ -55,9 +55,14 @@ impl RequestExt for Parts {
 
 fn client_address(fields: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
     match text(fields, "x-forwarded-for") {
-        Some(chain) => chain.split(',').next()?.trim().parse().ok(),
+        Some(chain) => first_address(chain),
         None => extensions.get::<Peer>().map(|peer| peer.0),
     }
+}
+
+/// The client, in a value of `X-Forwarded-For`.
+pub(crate) fn first_address(chain: &str) -> Option<IpAddr> {
+    chain.split(',').next()?.trim().parse().ok()
 }
 
 fn is_secure(fields: &HeaderMap) -> bool {

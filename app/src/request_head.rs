@@ -12,7 +12,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, Uri, Version, request};
 
 use crate::Body;
-use crate::request::Peer;
+use crate::request::{Peer, first_address};
 
 /// Fields for which there is room without asking for memory.
 const USUAL_FIELDS: usize = 64;
@@ -55,6 +55,7 @@ pub struct RequestHead {
     /// Names and values.
     fields: Vec<(Place, Place)>,
     known: Known,
+    /// Who opened a TCP connection.
     peer: Option<IpAddr>,
 }
 
@@ -137,7 +138,7 @@ impl RequestHead {
         self.part(self.target)
     }
 
-    /// The protocol of the client, where the link says it.
+    /// The protocol of the client. Over HTTP, where it is the link's, always 1.1.
     pub fn version(&self) -> Version {
         self.version
     }
@@ -168,15 +169,20 @@ impl RequestHead {
         self.value(self.known.forwarded_for)
     }
 
+    /// The address of the client: the first of `X-Forwarded-For`, without a proxy the peer's.
+    ///
+    /// None for a client of the proxy's UNIX listener.
+    pub fn client_address(&self) -> Option<IpAddr> {
+        match self.forwarded_for() {
+            Some(chain) => first_address(std::str::from_utf8(chain).ok()?),
+            None => self.peer,
+        }
+    }
+
     /// Whether the client came over TLS (`X-Forwarded-Proto`).
     pub fn is_secure(&self) -> bool {
         let scheme = self.value(self.known.forwarded_proto);
         scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"))
-    }
-
-    /// The address of whoever opened a TCP connection. Absent on other links.
-    pub fn peer(&self) -> Option<IpAddr> {
-        self.peer
     }
 
     /// The same, as the types of `http` have it.
@@ -292,7 +298,7 @@ mod tests {
         assert_eq!((head.method(), head.target()), (&b"PUT"[..], &b"/a?b"[..]));
         let fields: Vec<_> = head.fields().collect();
         assert_eq!(fields, [(&b"x-one"[..], &b"1"[..]), (b"x-one", b"2")]);
-        assert_eq!(head.peer(), Some("192.0.2.7".parse().unwrap()));
+        assert_eq!(head.client_address(), Some("192.0.2.7".parse().unwrap()));
         assert_eq!(body.length(), Some(4));
     }
 
@@ -305,6 +311,11 @@ mod tests {
         assert_eq!(head.request_id(), Some(&b"a1"[..]));
         assert_eq!((head.content_length(), head.is_secure()), (Some(7), true));
         assert_eq!(head.forwarded_for(), Some(&b"192.0.2.7"[..]));
+        assert_eq!(head.client_address(), Some("192.0.2.7".parse().unwrap()));
+        for chain in ["unix", "192.0.2.7:80", "unknown, 192.0.2.7", "\u{e9}"] {
+            let (head, _) = parse(&format!("GET / HTTP/1.1\r\nx-forwarded-for: {chain}\r\n\r\n"));
+            assert_eq!(head.client_address(), None, "{chain}");
+        }
         let (bare, _) = parse("GET / HTTP/1.1\r\ncontent-length: x\r\n\r\n");
         assert_eq!((bare.content_length(), bare.is_secure()), (None, false));
     }

@@ -10,9 +10,9 @@ use hyper::ext::ReasonPhrase;
 /// Room that most heads do with, in bytes.
 const USUAL_BYTES: usize = 256;
 
-/// Most bytes and fields that the proxy takes as a head, but for what the length needs.
-const MAX_BYTES: usize = 64 * 1024 - 64;
-const MAX_FIELDS: usize = 255;
+/// Most bytes and fields: what the proxy takes as a head, less what the link may add.
+const MAX_BYTES: usize = 63 * 1024;
+const MAX_FIELDS: usize = 250;
 
 /// Something that cannot be in the head of a response (RFC 9110 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,8 +23,8 @@ pub enum HeadRefused {
     /// A value or a reason has control characters.
     #[error("control characters")]
     Text,
-    /// The proxy takes 255 fields and 64 KiB at most.
-    #[error("more than 255 fields, or more than 64 KiB")]
+    /// It would be more than 250 fields, or than 63 KiB: the proxy takes little more.
+    #[error("more than 250 fields, or more than 63 KiB")]
     TooLarge,
 }
 
@@ -50,9 +50,11 @@ impl ResponseHead {
     ///
     /// # Errors
     ///
-    /// [`HeadRefused::Text`].
+    /// [`HeadRefused::Text`] or [`HeadRefused::TooLarge`].
     pub fn with_reason(status: StatusCode, reason: &[u8]) -> Result<Self, HeadRefused> {
-        if reason.iter().copied().all(is_text) {
+        if MAX_BYTES < reason.len() {
+            Err(HeadRefused::TooLarge)
+        } else if reason.iter().copied().all(is_text) {
             Ok(Self::begin(status, reason))
         } else {
             Err(HeadRefused::Text)
@@ -82,8 +84,9 @@ impl ResponseHead {
         head
     }
 
-    /// The same, as the types of `http` have it.
-    pub(crate) fn into_parts(self) -> response::Parts {
+    /// The same, as the types of `http` have it, with a length of the body where that is known and
+    /// was not stated.
+    pub(crate) fn into_parts(self, length: Option<u64>) -> response::Parts {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.status = self.status;
         let (line, fields) = self.bytes.split_at_checked(self.fields).unwrap_or_default();
@@ -106,11 +109,18 @@ impl ResponseHead {
                 let _has_room = parts.headers.try_append(name, value);
             }
         }
+        // Whether the request was HEAD is not known here: then 0 would be a guess.
+        if let Some(length) = length.filter(|&length| 0 < length)
+            && !self.states_length
+            && self.may_have_body()
+        {
+            parts.headers.insert(CONTENT_LENGTH, length.into());
+        }
         parts
     }
 
     /// Adds a field. A name in capitals is written in small letters; what is blank around a value
-    /// is left out.
+    /// is left out, and so is `Transfer-Encoding`: the link says where a body ends.
     ///
     /// # Errors
     ///
@@ -122,6 +132,9 @@ impl ResponseHead {
         let value = value.trim_ascii();
         if !value.iter().copied().all(is_text) {
             return Err(HeadRefused::Text);
+        }
+        if name.eq_ignore_ascii_case(TRANSFER_ENCODING.as_str().as_bytes()) {
+            return Ok(());
         }
         if self.count == MAX_FIELDS || MAX_BYTES < self.bytes.len() + name.len() + value.len() {
             return Err(HeadRefused::TooLarge);
@@ -206,6 +219,7 @@ mod tests {
         check_field(b"Content-Type", b" text/plain ", Ok("content-type: text/plain"));
         check_field(b"x", b"", Ok("x: "));
         check_field(b"x", b"a\tb", Ok("x: a\tb"));
+        check_field(b"Transfer-Encoding", b"chunked", Ok(""));
         for name in [&b""[..], b"a b", b"a:", b"\xe4", b"a\r\n"] {
             check_field(name, b"", Err(HeadRefused::Name));
         }
@@ -240,7 +254,8 @@ mod tests {
             head.add(name.as_bytes(), value.as_bytes()).unwrap();
         }
         let bytes = head.clone().finish(None, false);
-        let parts = head.into_parts();
+        assert_eq!(head.clone().into_parts(Some(7)).headers["content-length"], "7");
+        let parts = head.into_parts(None);
         assert_eq!(parts.status, StatusCode::NOT_FOUND);
         assert_eq!(parts.extensions.get::<ReasonPhrase>().unwrap().as_bytes(), b"Gone Fishing");
         let cookies: Vec<_> = parts.headers.get_all("set-cookie").iter().collect();
@@ -251,7 +266,7 @@ mod tests {
         let mut coded = parts;
         coded.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         assert_eq!(ResponseHead::of_parts(&coded).finish(None, false), bytes);
-        assert!(ResponseHead::new(StatusCode::OK).into_parts().extensions.is_empty());
+        assert!(ResponseHead::new(StatusCode::OK).into_parts(None).extensions.is_empty());
     }
 
     #[track_caller]
@@ -278,8 +293,8 @@ mod tests {
         let field = written.strip_prefix("HTTP/1.1 200 OK\r\n").unwrap();
         let field = field.strip_suffix("\r\n").unwrap();
         match expected {
-            Ok(line) => assert_eq!(field, format!("{line}\r\n"), "{name:?}"),
-            Err(_) => assert_eq!(field, "", "{name:?}"),
+            Ok(line) if !line.is_empty() => assert_eq!(field, format!("{line}\r\n"), "{name:?}"),
+            Ok(_) | Err(_) => assert_eq!(field, "", "{name:?}"),
         }
         assert_eq!(added, expected.map(drop), "{name:?}: {value:?}");
     }

@@ -90,12 +90,12 @@ enum Work {
 }
 
 /// A request, as its link has it.
-enum Incoming {
+enum Arrived {
     Connection(Request),
     Ring(RequestHead, Body),
 }
 
-impl Incoming {
+impl Arrived {
     fn into_request(self) -> Result<Request, HeadInvalid> {
         match self {
             Self::Connection(request) => Ok(request),
@@ -121,7 +121,7 @@ where
         let queue = &queue;
         let spawned = (0..threads).try_for_each(|number| {
             let builder = thread::Builder::new().name(format!("ostler-{number}"));
-            let answer = |incoming: Incoming, reply| match incoming.into_request() {
+            let answer = |arrived: Arrived, reply| match arrived.into_request() {
                 Ok(request) => respond(handler, request, reply),
                 // The proxy sends none like that.
                 Err(_invalid) => drop::<Reply>(reply),
@@ -156,8 +156,8 @@ impl ThreadQueue {
     /// The life of a thread: gives requests to `handler`, one after the other, until the worker is
     /// drained. A panic in it does not cost the thread.
     pub fn work<H: Fn(RequestHead, Body, Reply)>(&self, handler: &H) {
-        work(&self.0, &|incoming: Incoming, reply| {
-            let (head, body) = incoming.into_head();
+        work(&self.0, &|arrived: Arrived, reply| {
+            let (head, body) = arrived.into_head();
             handler(head, body, reply);
         });
     }
@@ -274,7 +274,7 @@ impl Queue {
 }
 
 /// The life of a thread.
-fn work<H: Fn(Incoming, Reply)>(queue: &Queue, handler: &H) {
+fn work<H: Fn(Arrived, Reply)>(queue: &Queue, handler: &H) {
     let tid = rustix::thread::gettid().as_raw_pid().unsigned_abs();
     start_clock();
     let turns = queue.turns.as_ref().and_then(|turns| Some((turns, turns.add()?)));
@@ -287,7 +287,7 @@ fn work<H: Fn(Incoming, Reply)>(queue: &Queue, handler: &H) {
             Work::Job(Job { request, reply }) => {
                 let context = Context::gathering();
                 let reply = Reply::on_connection(reply, context.clone());
-                context.run(|| handler(Incoming::Connection(request), reply));
+                context.run(|| handler(Arrived::Connection(request), reply));
             }
             Work::Taken(taken) => {
                 taken.show_thread(tid);

@@ -40,6 +40,7 @@ fn forward(index: &HeadIndex, bytes: &[u8]) {
     let Ok(framing) = request_framing(&head) else { return };
     let forward = Forward {
         target: "/",
+        version: head.version(),
         host: if host.is_empty() { "a" } else { host },
         body: framing,
         request_id: "1",

@@ -35,6 +35,8 @@ pub(crate) fn prepare(
     ostler_folder: Option<&Path>,
 ) -> Result<Binaries> {
     let own = std::env::current_exe()?;
+    // What pingora compresses with is built by it.
+    install("/usr/bin/cmake", &["cmake", "make"])?;
     let release = target_folder().join("release");
     build(&["-p", "load-tests", "--bin", "load-worker"])?;
     let is_ostler =

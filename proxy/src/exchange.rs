@@ -11,6 +11,7 @@ use ostler_policy::http::answer::{Answer, AnswerIndex, AnswerInvalid, ToClient};
 use ostler_policy::http::body::BodyDecoder;
 use ostler_policy::http::chunked::ChunkError;
 use ostler_policy::http::framing::Framing;
+use ostler_policy::http::head::Version;
 use ostler_policy::http::server_timing::Reported;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
@@ -163,6 +164,12 @@ impl Exchange {
     /// How a body that is framed so for HTTP is framed here: the ring link has an end of its own.
     pub(crate) fn framing(&self, http: Framing) -> Framing {
         if self.is_ring() && http == Framing::Chunked { Framing::UntilClose } else { http }
+    }
+
+    /// The protocol of the request line: over HTTP our own, over the ring link, where nothing depends
+    /// on it, what the client speaks.
+    pub(crate) fn version(&self, client: Version) -> Version {
+        if self.is_ring() { client } else { Version::Http11 }
     }
 
     /// Over the ring link: gives the cell back if the handler has ended, and says whether it did.

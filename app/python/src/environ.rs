@@ -46,6 +46,7 @@ pub(crate) struct Environ {
     mount: String,
     variables: RefCell<Variables>,
     host: RefCell<Option<Host>>,
+    client: RefCell<Option<Client>>,
 }
 
 /// A `Host`, and what was made of it. The next request usually has the same.
@@ -56,6 +57,12 @@ struct Host {
     port: Py<PyString>,
 }
 
+/// A chain of `X-Forwarded-For`, and the address of the client in it, likewise.
+struct Client {
+    chain: Vec<u8>,
+    address: Py<PyString>,
+}
+
 impl Environ {
     pub(crate) fn new(same: &Bound<'_, PyDict>, mount: &str) -> PyResult<Self> {
         let same = same.copy()?;
@@ -64,7 +71,7 @@ impl Environ {
         }
         let mount = mount.trim_end_matches('/').to_owned();
         let (variables, host) = (RefCell::default(), RefCell::default());
-        Ok(Self { same: same.unbind(), mount, variables, host })
+        Ok(Self { same: same.unbind(), mount, variables, host, client: RefCell::default() })
     }
 
     /// Makes the environ of one request.
@@ -81,7 +88,7 @@ impl Environ {
         self.add_server(&environ, head)?;
         environ.set_item(intern!(py, "REQUEST_METHOD"), method(py, head.method())?)?;
         environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol(py, head.version()))?;
-        environ.set_item(intern!(py, "REMOTE_ADDR"), client(py, head)?)?;
+        self.add_client(&environ, head)?;
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         environ.set_item(intern!(py, "wsgi.errors"), errors)?;
         let id = native(py, head.request_id().unwrap_or_default())?;
@@ -145,6 +152,27 @@ impl Environ {
         environ.set_item(intern!(py, "SERVER_NAME"), &host.name)?;
         environ.set_item(intern!(py, "SERVER_PORT"), &host.port)
     }
+
+    /// Who the client is.
+    fn add_client(&self, environ: &Bound<'_, PyDict>, head: &RequestHead) -> PyResult<()> {
+        let py = environ.py();
+        let mut known = self.client.borrow_mut();
+        let is_known = |client: &&Client| head.forwarded_for() == Some(client.chain.as_slice());
+        let client = match known.as_ref().filter(is_known) {
+            Some(client) => client,
+            None => known.insert(Client::read(py, head)),
+        };
+        environ.set_item(intern!(py, "REMOTE_ADDR"), &client.address)
+    }
+}
+
+impl Client {
+    fn read(py: Python<'_>, head: &RequestHead) -> Self {
+        let chain = head.forwarded_for().unwrap_or_default().to_vec();
+        // A client of a UNIX listener has none.
+        let address = head.client_address().map(|address| address.to_string());
+        Self { chain, address: PyString::new(py, &address.unwrap_or_default()).unbind() }
+    }
 }
 
 impl Host {
@@ -169,20 +197,6 @@ fn method<'py>(py: Python<'py>, method: &[u8]) -> PyResult<Bound<'py, PyString>>
 
 fn protocol(py: Python<'_>, version: Version) -> &Bound<'_, PyString> {
     if version == Version::HTTP_10 { intern!(py, "HTTP/1.0") } else { intern!(py, "HTTP/1.1") }
-}
-
-/// The address of the client: the first of `X-Forwarded-For`, which the proxy writes; without a
-/// proxy that of the peer. A client of a UNIX listener has none.
-fn client<'py>(py: Python<'py>, head: &RequestHead) -> PyResult<Bound<'py, PyString>> {
-    let Some(chain) = head.forwarded_for() else {
-        let peer = head.peer().map(|peer| peer.to_string());
-        return native(py, peer.unwrap_or_default().as_bytes());
-    };
-    let end = chain.iter().position(|&byte| byte == b',').unwrap_or(chain.len());
-    match chain.get(..end).unwrap_or_default().trim_ascii() {
-        b"unix" => native(py, b""),
-        address => native(py, address),
-    }
 }
 
 /// Name and port of a `Host`; an address of IPv6 has brackets around it.

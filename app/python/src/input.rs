@@ -7,7 +7,7 @@
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use ostler_app::Body;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -15,8 +15,8 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::fork::refuse_in_fork;
 
-/// What is read at once of a body that comes.
-const PIECE_BYTES: usize = 64 * 1024;
+/// What is read at once of a body that was put into a file.
+const FILE_BYTES: usize = 64 * 1024;
 
 /// The body of one request.
 #[pyclass(frozen, module = "ostler_python")]
@@ -32,15 +32,42 @@ enum State {
 enum Source {
     Memory(Cursor<Bytes>),
     /// How much was read of it.
-    Coming(BufReader<Body>, u64),
+    Coming(Pieces, u64),
     File(BufReader<std::fs::File>),
+}
+
+/// A body that comes, by the piece that was begun.
+struct Pieces {
+    begun: Bytes,
+    body: Body,
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.begun.is_empty() {
+            self.begun = self.body.next_piece()?;
+        }
+        Ok(&self.begun)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.begun.advance(amount);
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
 }
 
 impl Input {
     pub(crate) fn new(body: Body) -> Self {
         let source = match body.into_bytes() {
             Ok(bytes) => Source::Memory(Cursor::new(bytes)),
-            Err(body) => Source::Coming(BufReader::with_capacity(PIECE_BYTES, body), 0),
+            Err(body) => Source::Coming(Pieces { begun: Bytes::new(), body }, 0),
         };
         Self(Mutex::new(State::Open(source)))
     }
@@ -79,11 +106,29 @@ impl Source {
         }
     }
 
-    fn read(&mut self, limit: Option<u64>) -> io::Result<Vec<u8>> {
+    fn read(&mut self, limit: Option<u64>) -> io::Result<Bytes> {
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        if let Self::Coming(pieces, count) = self
+            && 0 < limit
+            && limit <= pieces.fill_buf()?.len()
+        {
+            *count = count.saturating_add(limit as u64);
+            return Ok(pieces.begun.split_to(limit));
+        }
         let mut bytes = Vec::new();
-        self.reader().take(limit.unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+        while bytes.len() < limit {
+            let reader = self.reader();
+            let found = reader.fill_buf()?;
+            if found.is_empty() {
+                break;
+            }
+            let part = found.get(..limit - bytes.len()).unwrap_or(found);
+            bytes.extend_from_slice(part);
+            let taken = part.len();
+            reader.consume(taken);
+        }
         self.count(&bytes);
-        Ok(bytes)
+        Ok(bytes.into())
     }
 
     fn read_line(&mut self, limit: Option<u64>) -> io::Result<Vec<u8>> {
@@ -109,7 +154,7 @@ impl Source {
             let mut file = tempfile::tempfile()?;
             io::copy(body, &mut file)?;
             file.rewind()?;
-            *self = Self::File(BufReader::new(file));
+            *self = Self::File(BufReader::with_capacity(FILE_BYTES, file));
         }
         match self {
             Self::Memory(bytes) => bytes.seek(to),

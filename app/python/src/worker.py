@@ -280,7 +280,6 @@ def same_environ(worker, arguments):
     pool = os.environ.get("OSTLER_POOL", "")
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",
-        "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_SOFTWARE": "Ostler",
         "wsgi.version": (1, 0),
         "wsgi.multithread": 1 < worker.threads,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Incoming;
+use super::Arrived;
 use super::turns::{Runner, Turns};
 use crate::context::Context;
 use crate::reply::Reply;
@@ -10,7 +10,7 @@ use crate::ring::{Answer, Reader, Received, Taken};
 
 /// Answers a request that this thread took.
 #[expect(clippy::disallowed_methods, reason = "what a handler takes is measured here")]
-pub(super) fn run<H: Fn(Incoming, Reply)>(
+pub(super) fn run<H: Fn(Arrived, Reply)>(
     taken: Taken,
     turns: Option<(&Turns, &Runner)>,
     handler: &H,
@@ -26,12 +26,12 @@ pub(super) fn run<H: Fn(Incoming, Reply)>(
     bell.note_handler(waited);
 }
 
-fn answer<H: Fn(Incoming, Reply)>(taken: Taken, handler: &H) {
+fn answer<H: Fn(Arrived, Reply)>(taken: Taken, handler: &H) {
     Context::of(&taken).run(|| {
         let mut answer = Answer::new(taken.clone());
         // One that the proxy broke off is nobody's concern.
         let Ok(Received { head, body, upload }) = Reader::new(taken).receive() else { return };
         answer.belongs_to(head.method() == b"HEAD", upload);
-        handler(Incoming::Ring(head, body), Reply::in_cell(answer));
+        handler(Arrived::Ring(head, body), Reply::in_cell(answer));
     });
 }

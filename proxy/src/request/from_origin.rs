@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ostler_conf::ResponseBuffering;
 use ostler_policy::http::forward::{Forward, write_request};
+use ostler_policy::http::head::Version;
 
 use super::Request;
 use super::converse::{Failed, Terms, Unanswered, converse};
@@ -27,6 +28,7 @@ pub(super) async fn answer(
     let mut head = Vec::with_capacity(1024);
     let forward = Forward {
         target,
+        version: Version::Http11,
         // The engine puts the origin's own in its place, where that is wanted.
         host: request.host,
         body: request.framing,

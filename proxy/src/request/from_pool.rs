@@ -164,6 +164,7 @@ fn forwarded_head(
     let mut head = Vec::with_capacity(1024);
     let forward = Forward {
         target: request.target.origin_form,
+        version: running.exchange.version(request.head.version()),
         host: request.host,
         body: running.exchange.framing(stated_framing(request, collected)),
         request_id: &entry.id,

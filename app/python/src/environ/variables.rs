@@ -2,7 +2,7 @@
 //! §4.1.18).
 //!
 //! What a name is to applications is made once and kept. Clients send the same fields in the same
-//! order, so it is usually found where it was in the head before.
+//! order, so it is usually found where it was in the head before, and often with the same value.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,15 @@ use pyo3::types::{PyDict, PyString};
 
 use super::native;
 
-/// How many names are kept from one request to the next.
+/// How many names are kept from one request to the next, and how many bytes of them.
 const KEPT_NAMES: usize = 256;
+const KEPT_NAME_BYTES: usize = 16 * 1024;
+
+/// Up to which length a value is.
+const KEPT_BYTES: usize = 128;
+
+/// What is not kept beyond its request, as it may be secret, or as no other has the same.
+const NOT_KEPT: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-request-id"];
 
 /// The variables of one thread's requests.
 #[derive(Default)]
@@ -22,6 +29,8 @@ pub(super) struct Variables {
     all: Vec<Variable>,
     names: Vec<Name>,
     by_spelling: HashMap<Box<[u8]>, usize>,
+    /// Of all names together.
+    bytes: usize,
     /// Which of the names came in which place of the last head.
     last: Vec<usize>,
     /// How many heads there were.
@@ -40,6 +49,9 @@ struct Variable {
     name: Option<Py<PyString>>,
     /// The last head that had it.
     head: u64,
+    is_kept: bool,
+    /// What was made of the value that came before.
+    value: Option<(Vec<u8>, Py<PyString>)>,
 }
 
 impl Variables {
@@ -50,7 +62,7 @@ impl Variables {
         head: &RequestHead,
     ) -> PyResult<()> {
         let py = environ.py();
-        if KEPT_NAMES < self.names.len() {
+        if KEPT_NAMES < self.names.len() || KEPT_NAME_BYTES < self.bytes {
             *self = Self { heads: self.heads, ..Self::default() };
         }
         self.heads += 1;
@@ -58,8 +70,8 @@ impl Variables {
             let index = self.find(py, place, name);
             let Some(variable) = self.all.get_mut(index) else { continue };
             let before = std::mem::replace(&mut variable.head, self.heads);
+            let value = variable.text(py, value)?;
             let Some(name) = &variable.name else { continue };
-            let value = native(py, value)?;
             if before == self.heads {
                 join(environ, name.bind(py), &value)?;
             } else {
@@ -92,7 +104,7 @@ impl Variables {
         let known = self.by_spelling.get(&*usual).and_then(|&index| self.names.get(index));
         let variable = known.map_or(self.all.len(), |name| name.variable);
         if known.is_none() {
-            self.all.push(Variable { name: variable_of(py, &usual), head: 0 });
+            self.all.push(Variable::of(py, &usual));
             self.add_spelling(&usual, variable);
         }
         if usual == spelling { self.names.len() - 1 } else { self.add_spelling(spelling, variable) }
@@ -100,9 +112,32 @@ impl Variables {
 
     fn add_spelling(&mut self, spelling: &[u8], variable: usize) -> usize {
         let index = self.names.len();
+        self.bytes += spelling.len();
         self.names.push(Name { spelling: spelling.into(), variable });
         self.by_spelling.insert(spelling.into(), index);
         index
+    }
+}
+
+impl Variable {
+    /// What a name in small letters is.
+    fn of(py: Python<'_>, name: &[u8]) -> Self {
+        let is_kept = !NOT_KEPT.iter().any(|known| known.as_bytes() == name);
+        Self { name: variable_of(py, name), head: 0, is_kept, value: None }
+    }
+
+    /// A value as a native string.
+    fn text<'py>(&mut self, py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        if let Some((bytes, text)) = &self.value
+            && *bytes == value
+        {
+            return Ok(text.bind(py).clone());
+        }
+        let text = native(py, value)?;
+        if self.is_kept && value.len() <= KEPT_BYTES {
+            self.value = Some((value.to_vec(), text.clone().unbind()));
+        }
+        Ok(text)
     }
 }
 
@@ -116,7 +151,8 @@ fn variable_of(py: Python<'_>, name: &[u8]) -> Option<Py<PyString>> {
         "content-length" => "CONTENT_LENGTH".to_owned(),
         _ => format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_")),
     };
-    Some(PyString::intern(py, &text).unbind())
+    // Not interned: some versions of Python keep that for good, whatever clients think up.
+    Some(PyString::new(py, &text).unbind())
 }
 
 /// Joins a value with what is there of the same name, as CGI does.

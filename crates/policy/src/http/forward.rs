@@ -4,7 +4,7 @@
 use super::answer::write_field;
 use super::fields::{Field, Known, members};
 use super::framing::Framing;
-use super::head::RequestHead;
+use super::head::{RequestHead, Version};
 use crate::decimal::write_decimal;
 
 /// What the proxy adds or decides itself.
@@ -12,6 +12,8 @@ use crate::decimal::write_decimal;
 pub struct Forward<'b> {
     /// The target to send: path and query.
     pub target: &'b str,
+    /// The protocol of the request line.
+    pub version: Version,
     /// The value for `Host`.
     pub host: &'b str,
     /// How the body is sent on.
@@ -32,7 +34,7 @@ pub struct Forward<'b> {
 
 /// Appends the head of the forwarded request.
 pub fn write_request(out: &mut Vec<u8>, head: &RequestHead<'_>, forward: &Forward<'_>) {
-    for part in [head.method(), " ", forward.target, " HTTP/1.1\r\n"] {
+    for part in [head.method(), " ", forward.target, " ", forward.version.as_str(), "\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
     write_field(out, b"host", forward.host.as_bytes());
@@ -103,6 +105,7 @@ mod tests {
             forwarded_proto: "http",
             forwarded_host: "A",
             forwarded: "for=127.0.0.1",
+            version: Version::Http11,
             closes: false,
         };
         let mut out = Vec::new();

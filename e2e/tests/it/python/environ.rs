@@ -141,6 +141,13 @@ const CASES: &[Case] = &[
     ),
 ];
 
+/// A client of an older protocol: the ring link tells of it.
+const OLD: &[Case] = &[(
+    "a client of HTTP/1.0",
+    "PROPFIND / HTTP/1.0\r\n\r\n",
+    &[("SERVER_PROTOCOL", Some("HTTP/1.0")), ("REQUEST_METHOD", Some("PROPFIND")), ("HTTPS", None)],
+)];
+
 /// The same for clients that are believed.
 const TRUSTED: &[Case] = &[
     (
@@ -151,8 +158,19 @@ const TRUSTED: &[Case] = &[
             ("REMOTE_ADDR", Some("203.0.113.9")),
             ("wsgi.url_scheme", Some("https")),
             ("REQUEST_SCHEME", Some("https")),
+            ("HTTPS", Some("on")),
             ("SERVER_PORT", Some("443")),
         ],
+    ),
+    (
+        "a trusted proxy names what is no address",
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: unknown\r\n\r\n",
+        &[("REMOTE_ADDR", Some(""))],
+    ),
+    (
+        "a trusted proxy spells an address in its own way",
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 2001:DB8:0::1\r\n\r\n",
+        &[("REMOTE_ADDR", Some("2001:db8::1"))],
     ),
     (
         "a trusted proxy says nothing",
@@ -202,6 +220,14 @@ fn plan() -> Plan {
 #[tokio::test]
 async fn the_environ_tells_what_the_client_sent() {
     let stack = plan().start().await;
+    check(&stack, CASES).await;
+    check(&stack, OLD).await;
+    stack.stop().await.expect_no_errors_logged();
+}
+
+#[tokio::test]
+async fn the_environ_is_the_same_over_http() {
+    let stack = plan().with("pool.web.link = 'http'").start().await;
     check(&stack, CASES).await;
     stack.stop().await.expect_no_errors_logged();
 }
