@@ -23,6 +23,7 @@ pub mod server;
 pub mod stack;
 pub mod terminal;
 pub mod wait;
+pub mod workers;
 
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub use oha::Oha;
 pub use plan::Plan;
 pub use server::Server;
 pub use stack::Stack;
+pub use workers::Workers;
 
 /// How long any one wait may take before its test fails.
 ///

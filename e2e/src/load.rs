@@ -124,7 +124,7 @@ impl Tally {
 async fn ask(
     address: SocketAddr,
     path: String,
-    (stopped, answered): (watch::Receiver<bool>, Arc<AtomicUsize>),
+    (mut stopped, answered): (watch::Receiver<bool>, Arc<AtomicUsize>),
     mut pace: Option<Interval>,
 ) -> Tally {
     let mut tally = Tally::default();
@@ -138,7 +138,11 @@ async fn ask(
         };
         while !*stopped.borrow() {
             if let Some(pace) = &mut pace {
-                pace.tick().await;
+                tokio::select! {
+                    _ = pace.tick() => {}
+                    // What would come afterwards, would count as come in time.
+                    _ = stopped.changed() => break,
+                }
             }
             let sent = client.try_send(request("GET", &path)).await;
             let response = match sent {

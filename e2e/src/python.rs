@@ -24,11 +24,29 @@ const POOL: &str = "
     route = [{ path = '/', pool = 'web' }]
 ";
 
+/// The same of the application that stands for the probe.
+const PROBE: &str = "
+    [pool.probe]
+    wsgi = 'probe'
+    directory = '${STACK_DIR}/site'
+    processes = 1
+    threads = 2
+    stop-timeout = '1s'
+    [[site]]
+    route = [{ path = '/', pool = 'probe' }]
+";
+
 /// The application of one file of `e2e/python/`, such as `environ.py`, behind every path.
 pub fn subject(file: &str) -> Plan {
     let source = source(file);
     let (module, _) = file.split_once('.').expect("a file of Python");
     site(&format!("{module}:application")).file(&format!("site/{file}"), source)
+}
+
+/// In the pool `probe`, what [`Plan::probe`] starts from, but Python's. It needs no package.
+pub fn probe() -> Plan {
+    let keys = format!("pool.probe.python = '{PYTHON}'");
+    Plan::bare().with(PROBE).with(&keys).file("site/probe.py", source("probe.py"))
 }
 
 /// An application that the interpreter finds, behind every path.

@@ -10,14 +10,15 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+use crate::prerequisite::{Prerequisite, provide};
 use crate::step::{Steps, is_installed};
 use crate::{cargo, project, target_folder};
 
 /// The tests that note figures.
 const TESTS: &str = "test(/^reliability::/) + test(/^buffering::slow_clients::/) \
     + test(=readers::cost::a_look_costs_little_at_rest_and_at_full_load) \
-    + test(=stuck::normal_requests_keep_their_rate_beside_endless_ones) \
-    + test(=overload::overload_costs_no_capacity_and_refusals_are_quick)";
+    + test(/^stuck::normal_requests_keep_their_rate_beside_endless_ones/) \
+    + test(/^overload::overload_costs_no_capacity_and_refusals_are_quick/)";
 
 /// What is between these lines of the page is written by this command.
 const BEGIN: &str = "<!-- measured: begin -->";
@@ -41,6 +42,8 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
     if !is_installed(&mut cargo(&["nextest", "--version"])) {
         bail!("cargo-nextest is missing: cargo install cargo-nextest --locked");
     }
+    // One interpreter is all that the tests of Python pools need.
+    provide(&[Prerequisite::PythonVenv])?;
     let figures = target_folder().join("figures.jsonl");
     if figures.exists() && only.is_none() {
         std::fs::remove_file(&figures)?;
@@ -48,6 +51,7 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     steps.run("oha", &mut cargo(&["run", "--release", "-p", "load-tests", "--", "install-oha"]))?;
     steps.run("build", &mut cargo(&["build", "--release", "-p", "ostler", "--bins"]))?;
+    steps.run("python", &mut cargo(&["build", "--release", "-p", "ostler-python"]))?;
     steps.run("examples", &mut cargo(&["build", "--release", "-p", "ostler-app", "--examples"]))?;
     let tests = ["nextest", "run", "--release", "-p", "ostler-e2e", "--profile", "soak"];
     let tests_meant =

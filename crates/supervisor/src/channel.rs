@@ -88,7 +88,13 @@ impl Channel {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "message too large"));
         }
         let send = || send_packet(self.socket.as_fd(), &packet, descriptors);
-        self.socket.async_io(Interest::WRITABLE, send).await
+        match self.socket.async_io(Interest::WRITABLE, send).await {
+            // The other side closed its end with packets of ours unread in it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            sent => sent,
+        }
     }
 
     /// Sends one message without waiting, which fails when the other side's buffer is full.
@@ -285,6 +291,15 @@ mod tests {
     #[tokio::test]
     async fn sending_to_a_side_that_is_gone_is_an_error_and_not_a_signal() {
         let (ours, theirs) = Channel::pair().unwrap();
+        drop(theirs);
+        let error = ours.send(&ToProxy::Drain, &[]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn a_side_that_went_with_messages_unread_is_gone_like_any_other() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        ours.send(&ToProxy::LameDuck, &[]).await.unwrap();
         drop(theirs);
         let error = ours.send(&ToProxy::Drain, &[]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);

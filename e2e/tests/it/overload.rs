@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ostler_e2e::promise::{length, note};
-use ostler_e2e::{Load, Plan, Stack, Tally};
+use ostler_e2e::{Load, Plan, Stack, Tally, Workers};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -15,8 +15,8 @@ const HANDLER: Duration = Duration::from_millis(20);
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A pool whose queue is longer than what is served in its timeout.
-fn overloaded() -> Plan {
-    Plan::probe().with(
+fn overloaded(workers: Workers) -> Plan {
+    workers.plan().with(
         "log.access.format = 'json'
          [pool.probe]
          threads = 4
@@ -25,13 +25,22 @@ fn overloaded() -> Plan {
     )
 }
 
+#[tokio::test]
+async fn overload_costs_no_capacity_and_refusals_are_quick() {
+    check(Workers::Auto, "200 % of the capacity").await;
+}
+
+#[tokio::test]
+async fn overload_costs_no_capacity_and_refusals_are_quick_in_python() {
+    check(Workers::Python, "200 % of the capacity, Python").await;
+}
+
 /// Goal: at twice its capacity a pool does what it can, refuses the rest at once, and is idle
 /// right after. Method: one run measures the capacity, with as many clients as threads; in
 /// another of the same length twice as many requests come, evenly, from so many clients that none
 /// has to wait for an answer. It is looked at after a third.
-#[tokio::test]
-async fn overload_costs_no_capacity_and_refusals_are_quick() {
-    let stack = overloaded().start().await;
+async fn check(workers: Workers, promised: &str) {
+    let stack = overloaded(workers).start().await;
     let time = length(Duration::from_secs(4), Duration::from_secs(30));
     let load = Load::start(stack.address(), "/sleep/20", THREADS);
     let (alone, _) = run(&stack, load, time).await;
@@ -65,7 +74,7 @@ async fn overload_costs_no_capacity_and_refusals_are_quick() {
     let admitted = p99(of(Value::Null), "duration_s");
     // A busy machine adds to what the handler sleeps.
     assert!(admitted <= longest + 0.020, "{admitted} s at p99, allowed are {longest}");
-    let promise = |what: &str| format!("200 % of the capacity: {what}");
+    let promise = |what: &str| format!("{promised}: {what}");
     let share = 100.0 * f64::from(number(served)) / f64::from(number(capacity));
     note(&promise("answered"), "95 % of the capacity", &format!("{share:.1} %"));
     note(&promise("a refusal, p99"), "10 ms", &format!("{:.1} ms", quick * 1e3));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ostler_e2e::promise::{is_soak, note};
 use ostler_e2e::stack::{example, number};
-use ostler_e2e::{Load, Plan, Stack, process};
+use ostler_e2e::{Load, Plan, Stack, Workers, process};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{Instant, interval};
@@ -207,21 +207,28 @@ async fn a_drain_waits_for_normal_requests_and_not_for_those_past_their_grace() 
     }
 }
 
-/// Goal: a URL that never answers takes little of the capacity, because its threads are replaced.
-/// Method: as many requests as fill half of the threads, for a while without and for a while with
-/// one endless request a second beside them. Each of them takes ten seconds, and a minute at full length.
 #[tokio::test]
 async fn normal_requests_keep_their_rate_beside_endless_ones() {
-    let seconds = if is_soak() { 60 } else { 10 };
     let probe = example("probe");
-    let stack = plan("threads", "auto")
-        .with(&format!(
-            "[pool.probe]\ncommand = ['sh', '-c', 'sleep 1; exec {}']\n\
-             processes = 4\nthreads = 8\nrequest-timeout = '2s'\nstuck-grace = '1s'\n",
-            probe.display()
-        ))
-        .start()
-        .await;
+    let late = format!("pool.probe.command = ['sh', '-c', 'sleep 1; exec {}']", probe.display());
+    check_endless(Workers::Auto, &late, "an endless request a second").await;
+}
+
+#[tokio::test]
+async fn normal_requests_keep_their_rate_beside_endless_ones_in_python() {
+    let late = "pool.probe.environment.PROBE_IMPORT = '1'";
+    check_endless(Workers::Python, late, "an endless request a second, Python").await;
+}
+
+/// Goal: a URL that never answers takes little of the capacity, because its threads are replaced.
+/// Method: as many requests as fill half of the threads, for a while without and for a while with
+/// one endless request a second beside them. Each of them takes ten seconds, and a minute at full
+/// length. `late` has workers take a second to start, as those of large applications do.
+async fn check_endless(workers: Workers, late: &str, promise: &str) {
+    let seconds = if is_soak() { 60 } else { 10 };
+    let keys = "[pool.probe]\nprocesses = 4\nthreads = 8\nrequest-timeout = '2s'\n\
+                stuck-grace = '1s'\ndrain-timeout = '1s'\n";
+    let stack = workers.plan().with(keys).with(late).start().await;
     let load = Load::start(stack.address(), "/sleep/20", 16);
     load.until_answered(100).await;
     let before = load.answered();
@@ -245,7 +252,7 @@ async fn normal_requests_keep_their_rate_beside_endless_ones() {
     let replaced = &status["pools"]["probe"]["recycles_total"]["request-timeout"];
     assert!(replaced.as_u64().is_some_and(|times| 0 < times), "{status}\n{}", stack.log());
     let measured = format!("{} %; {replaced} workers replaced", 100 * with / without);
-    note("an endless request a second", "normal ones keep 90 % of their rate", &measured);
+    note(promise, "normal ones keep 90 % of their rate", &measured);
 }
 
 /// The only record of a pool that was made at such a moment.

@@ -10,7 +10,7 @@ use std::fs;
 use std::time::Duration;
 
 use ostler_e2e::promise::{length, note};
-use ostler_e2e::{Load, Plan, Tally, process};
+use ostler_e2e::{Load, Tally, Workers, process};
 use rustix::process::Signal;
 use tokio::time::{Instant, interval};
 
@@ -27,17 +27,21 @@ const POOL: &str = "
 
 #[tokio::test]
 async fn workers_that_are_killed_fail_only_what_is_inside_them() {
-    check("auto").await;
+    check(Workers::Auto).await;
 }
 
 #[tokio::test]
 async fn workers_that_are_killed_fail_only_what_is_inside_them_over_http() {
-    check("http").await;
+    check(Workers::Http).await;
 }
 
-async fn check(link: &str) {
-    let plan = Plan::probe().with(POOL).with(&format!("pool.probe.link = '{link}'"));
-    let stack = plan.start().await;
+#[tokio::test]
+async fn workers_that_are_killed_fail_only_what_is_inside_them_in_python() {
+    check(Workers::Python).await;
+}
+
+async fn check(workers: Workers) {
+    let stack = workers.plan().with(POOL).start().await;
     let load = Load::start(stack.address(), "/sleep/20", THREADS * 4 / 5);
     load.until_answered(THREADS).await;
     let lasts = length(Duration::from_secs(3), Duration::from_secs(30));
@@ -49,10 +53,10 @@ async fn check(link: &str) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let workers = stack.workers("probe").await;
-        let victim = usize::try_from(random % workers.len().max(1) as u64).unwrap_or(0);
+        let pids = stack.workers("probe").await;
+        let victim = usize::try_from(random % pids.len().max(1) as u64).unwrap_or(0);
         // One that is gone by now was killed before.
-        if workers.get(victim).is_some_and(|&pid| process::signal(pid, Signal::KILL)) {
+        if pids.get(victim).is_some_and(|&pid| process::signal(pid, Signal::KILL)) {
             kills += 1;
         }
     }
@@ -72,7 +76,7 @@ async fn check(link: &str) {
     assert!(answered <= begun, "{answered} answered, {begun} begun");
     assert!(begun <= answered + failed, "{begun} begun, {answered} answered, {failed} failed");
     note(
-        &format!("a worker is killed every 300 ms, link {link}"),
+        &format!("a worker is killed every 300 ms, {workers}"),
         "only requests inside it fail; none hangs, none is run twice",
         &format!("{kills} kills, {answered} answered, {failed} failed with 502, 0 run twice"),
     );
