@@ -141,7 +141,7 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// A client of an older protocol: the ring link tells of it.
+/// A client of an older protocol.
 const OLD: &[Case] = &[(
     "a client of HTTP/1.0",
     "PROPFIND / HTTP/1.0\r\n\r\n",
@@ -222,13 +222,6 @@ async fn the_environ_tells_what_the_client_sent() {
     let stack = plan().start().await;
     check(&stack, CASES).await;
     check(&stack, OLD).await;
-    stack.stop().await.expect_no_errors_logged();
-}
-
-#[tokio::test]
-async fn the_environ_is_the_same_over_http() {
-    let stack = plan().with("pool.web.link = 'http'").start().await;
-    check(&stack, CASES).await;
     stack.stop().await.expect_no_errors_logged();
 }
 
