@@ -28,8 +28,8 @@
 //! ```
 //!
 //! `retire`, `terminate` and `kill` end the place for good: nothing is started there again. A
-//! worker that dies before it was ready is started again after a delay that doubles with each
-//! failure; one that dies later, at once, unless that becomes a habit.
+//! worker that dies before it was ready is started again after a delay that doubles with each that
+//! does so in a row; one that dies later, at once, unless that becomes a habit.
 //!
 //! The supervisor feeds events in and carries out the command that comes back.
 
@@ -154,17 +154,20 @@ pub struct WorkerLimits {
     pub stop_timeout: Duration,
 }
 
-/// One place in a pool: its state, and how often a start failed in a row.
+/// One place in a pool: its state, and what failed in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerLife {
     state: WorkerState,
+    /// Workers that died before ready or soon after it.
     failures: u32,
+    /// Those of them since the last one that was ready.
+    failed_starts: u32,
 }
 
 impl WorkerLife {
     /// Returns a vacant place in which a worker is due to start at once.
     pub fn new(now: Instant) -> Self {
-        Self { state: WorkerState::Vacant { retry_at: now }, failures: 0 }
+        Self { state: WorkerState::Vacant { retry_at: now }, failures: 0, failed_starts: 0 }
     }
 
     /// Returns the state.
@@ -273,20 +276,22 @@ impl WorkerLife {
             | WorkerState::Stopping { .. }
             | WorkerState::Killed { retired: true } => Self { state: WorkerState::Gone, ..self },
             WorkerState::Ready { since } if SETTLED <= now.duration_since(since) => Self::new(now),
-            WorkerState::Ready { .. } => self.failed(now, FREE_RESTARTS, MAX_DELAY_READY),
+            WorkerState::Ready { .. } => self.failed(now, 0),
             WorkerState::Starting { .. }
             | WorkerState::Warming { .. }
             | WorkerState::Warm
-            | WorkerState::Killed { retired: false } => self.failed(now, 0, MAX_DELAY),
+            | WorkerState::Killed { retired: false } => {
+                self.failed(now, self.failed_starts.saturating_add(1))
+            }
         }
     }
 
-    /// Vacant, with one more failure; the first `free` of them cost no delay, the others no more
-    /// than `most`.
-    fn failed(self, now: Instant, free: u32, most: Duration) -> Self {
+    /// Vacant, with one more failure, after so many failed starts in a row.
+    fn failed(self, now: Instant, failed_starts: u32) -> Self {
         let failures = self.failures.saturating_add(1);
-        let delay = failures.checked_sub(free).map_or(Duration::ZERO, delay_after).min(most);
-        Self { state: WorkerState::Vacant { retry_at: later(now, delay) }, failures }
+        let habit = delay_after(failures.saturating_sub(FREE_RESTARTS)).min(MAX_DELAY_READY);
+        let retry_at = later(now, delay_after(failed_starts).max(habit));
+        Self { state: WorkerState::Vacant { retry_at }, failures, failed_starts }
     }
 
     /// The same, but nothing will be started here again.

@@ -137,6 +137,26 @@ fn a_worker_that_dies_soon_after_ready_is_replaced_at_once_a_few_times() {
     }
 }
 
+/// Workers that were ready show that the start works.
+#[test]
+fn the_delay_doubles_with_failed_starts_and_not_with_workers_that_died_when_ready() {
+    let mut place = Place::new();
+    for _ in 0..20 {
+        place.start();
+        place.feed(WorkerEvent::Exited);
+        place.now = place.life.due().unwrap();
+    }
+    let mut delays = Vec::new();
+    for _ in 0..5 {
+        assert_eq!(place.feed(WorkerEvent::Tick), Some(Spawn));
+        place.feed(WorkerEvent::Exited);
+        let due = place.life.due().unwrap();
+        delays.push((due - place.now).as_millis());
+        place.now = due;
+    }
+    assert_eq!(delays, [1_000, 1_000, 1_000, 2_000, 4_000]);
+}
+
 #[test]
 fn a_timeout_too_long_for_the_clock_is_no_panic() {
     let limits = WorkerLimits {

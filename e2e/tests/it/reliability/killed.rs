@@ -12,7 +12,7 @@ use std::time::Duration;
 use ostler_e2e::promise::{length, note};
 use ostler_e2e::{Load, Tally, Workers, process};
 use rustix::process::Signal;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// 4 processes with 2 threads each.
 const THREADS: usize = 8;
@@ -46,6 +46,8 @@ async fn check(workers: Workers) {
     load.until_answered(THREADS).await;
     let lasts = length(Duration::from_secs(3), Duration::from_secs(30));
     let (until, mut ticks) = (Instant::now() + lasts, interval(EVERY));
+    // On a busy machine a kill that is late must not be followed by the next one sooner.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut random, mut kills) = (0x2545_f491_4f6c_dd1d_u64, 0);
     while Instant::now() < until {
         ticks.tick().await;
