@@ -83,8 +83,10 @@ fn begin(text: &[u8]) -> PyResult<ResponseHead> {
 fn refusal(refused: HeadRefused, name: &[u8]) -> PyErr {
     let name = String::from_utf8_lossy(name);
     PyValueError::new_err(match refused {
-        HeadRefused::Name => format!("{name:?} is no header name"),
-        HeadRefused::Text => format!("the value of {name} has control characters"),
+        HeadRefused::Name => format!("'{}' is no header name", name.escape_debug()),
+        HeadRefused::Text => {
+            format!("the value of {} has control characters", name.to_ascii_lowercase())
+        }
         HeadRefused::TooLarge => {
             format!("the headers given to start_response are too many: {refused}")
         }
