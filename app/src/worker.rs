@@ -238,10 +238,11 @@ impl Worker {
     ///
     /// // Threads of one's own: they come back from `work` when the worker is drained.
     /// let answer = |head: RequestHead, _body: Body, reply: Reply| {
-    ///     let mut writer = reply.begin(ResponseHead::new(http::StatusCode::OK), None);
-    ///     let target = String::from_utf8_lossy(head.target());
+    ///     let body = format!("you asked for {}", String::from_utf8_lossy(head.target()));
+    ///     let length = Some(body.len() as u64);
+    ///     let mut writer = reply.begin(ResponseHead::new(http::StatusCode::OK), length);
     ///     // Whoever asked may have left.
-    ///     drop(writer.end(format!("you asked for {target}").as_bytes()));
+    ///     drop(writer.end(body.as_bytes()));
     /// };
     /// let lent = (0..count).map(|_| queue.clone());
     /// let lent: Vec<_> = lent.map(|queue| thread::spawn(move || queue.work(&answer))).collect();
