@@ -145,11 +145,6 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// The status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
     /// Whether a response with this status can have a body (RFC 9110 §6.4.1).
     pub fn may_have_body(&self) -> bool {
         let is_bodiless = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
