@@ -65,9 +65,16 @@ impl Stack {
         stack
     }
 
+    /// Waits until it is ready or, where that is not awaited, until its last listener is bound.
     async fn wait_for_start(&self) {
-        let awaited = if self.plan.is_ready_awaited { "ready" } else { "listener_bound" };
-        self.logged(|line| event(line) == Some(awaited)).await;
+        let is_started = |line: &str| match event(line) {
+            Some("ready") => self.plan.is_ready_awaited,
+            Some("listener_bound") => {
+                !self.plan.is_ready_awaited && field(line, "name") == Some("status-internal")
+            }
+            _ => false,
+        };
+        self.logged(is_started).await;
     }
 
     /// The process id of the supervisor.
