@@ -43,6 +43,7 @@ mod ring;
 mod routes;
 mod rules;
 mod runtime_dir;
+mod scheduling;
 mod signals;
 mod spawn;
 mod start;
