@@ -20,20 +20,15 @@ impl From<SchedulingPolicy> for Policy {
 
 impl Policy {
     /// Sets it for the calling thread, and so for what that becomes and starts.
+    #[expect(unsafe_code, reason = "no library that we know has a safe form of this call")]
     pub(crate) fn apply(self) -> io::Result<()> {
-        set_scheduler(self.0)
+        /// The calling thread.
+        const THIS: libc::pid_t = 0;
+        // These policies have no other priority than 0.
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: the kernel reads `parameters`, which lives until the call returns, and writes
+        // nothing to this process.
+        let outcome = unsafe { libc::sched_setscheduler(THIS, self.0, &raw const parameters) };
+        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
-}
-
-/// `sched_setscheduler(2)` for the calling thread.
-#[expect(unsafe_code, reason = "no library that we know has a safe form of this call")]
-fn set_scheduler(policy: i32) -> io::Result<()> {
-    /// The calling thread.
-    const THIS: libc::pid_t = 0;
-    // The policies of ordinary programs have no other priority than 0.
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the kernel reads `parameters`, which lives until the call returns, and writes
-    // nothing to this process.
-    let outcome = unsafe { libc::sched_setscheduler(THIS, policy, &raw const parameters) };
-    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
