@@ -101,7 +101,7 @@ fn become_program(plan: &str) -> Result<std::convert::Infallible, StubError> {
     plan.limits.apply()?;
     if let Some(Err(error)) = plan.scheduling_policy.map(Policy::apply) {
         // It costs time, not service: some sandboxes forbid the call.
-        report(format_args!("scheduling-policy has no effect: {error}"));
+        report(format_args!("`scheduling-policy` has no effect: {error}"));
     }
     if let Some(identity) = &plan.identity {
         identity
