@@ -37,6 +37,6 @@ pub use model::{
 pub use reference::reference;
 pub use value::{
     AccessFormat, Allow, ByteSize, CostHook, HostPattern, Level, Link, ListenAddress, LogPath,
-    MountPath, OriginHost, Ready, ResponseBuffering, RoutePath, SchedulingPolicy, ServerUrl,
-    Share, Umask, WsgiApplication,
+    MountPath, OriginHost, Ready, ResponseBuffering, RoutePath, ServerUrl, Share, Umask,
+    WsgiApplication,
 };

@@ -27,7 +27,7 @@ pub use share::Share;
 pub use size::ByteSize;
 pub use umask::Umask;
 pub use url::{OriginHost, ServerUrl};
-pub use words::{AccessFormat, CostHook, Level, Link, Ready, ResponseBuffering, SchedulingPolicy};
+pub use words::{AccessFormat, CostHook, Level, Link, Ready, ResponseBuffering};
 pub use wsgi::WsgiApplication;
 
 use crate::decode::Decoder;

@@ -43,7 +43,6 @@ mod ring;
 mod routes;
 mod rules;
 mod runtime_dir;
-mod scheduling;
 mod signals;
 mod spawn;
 mod start;

@@ -138,7 +138,6 @@ impl Proxy {
             parent: rustix::process::getpid().as_raw_pid(),
             identity: identity.cloned(),
             limits: Limits::default(),
-            scheduling_policy: None,
             umask: None,
             directory: None,
             listens: false,

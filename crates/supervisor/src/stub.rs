@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use crate::dispositions;
 use crate::identity::Identity;
 use crate::limits::{LimitError, Limits};
-use crate::scheduling::Policy;
 use crate::spawn::{self, THIS_PROGRAM};
 
 /// Exit status of a stub that could not become its program (`EX_OSERR`).
@@ -38,8 +37,6 @@ pub(crate) struct Plan {
     pub(crate) identity: Option<Identity>,
     /// What it may take of the system.
     pub(crate) limits: Limits,
-    /// How processors are shared out to it; `None`: as to the supervisor.
-    pub(crate) scheduling_policy: Option<Policy>,
     /// Its file mode mask; `None`: the supervisor's.
     pub(crate) umask: Option<u32>,
     /// Where to run; `None`: where the supervisor does.
@@ -86,23 +83,15 @@ enum StubError {
 #[must_use]
 pub fn run(plan: &str) -> u8 {
     let Err(error) = become_program(plan);
-    report(format_args!("{error}"));
-    EXIT_STATUS
-}
-
-/// There is no log here: standard error is a pipe to the supervisor, which logs it.
-fn report(message: std::fmt::Arguments<'_>) {
-    let lost = writeln!(io::stderr(), "ostler: {message}");
+    // There is no log here: standard error is a pipe to the supervisor, which logs it.
+    let lost = writeln!(io::stderr(), "ostler: {error}");
     drop(lost);
+    EXIT_STATUS
 }
 
 fn become_program(plan: &str) -> Result<std::convert::Infallible, StubError> {
     let plan: Plan = serde_json::from_str(plan)?;
     plan.limits.apply()?;
-    if let Some(Err(error)) = plan.scheduling_policy.map(Policy::apply) {
-        // It costs time, not service: some sandboxes forbid the call.
-        report(format_args!("`scheduling-policy` has no effect: {error}"));
-    }
     if let Some(identity) = &plan.identity {
         identity
             .assume()

@@ -293,7 +293,6 @@ fn plan(id: &WorkerId, model: &Model<'_>, links: &Links<'_>) -> Result<Plan, Lib
         parent: rustix::process::getpid().as_raw_pid(),
         identity: model.identity.cloned(),
         limits: Limits::of(model.config),
-        scheduling_policy: Some(model.config.scheduling_policy.into()),
         umask: model.config.umask.map(|umask| umask.0),
         directory: model.config.directory.clone(),
         listens: true,

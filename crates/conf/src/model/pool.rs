@@ -14,8 +14,8 @@ use crate::decode::Decoder;
 use crate::table::config_table;
 use crate::tree::TableNode;
 use crate::value::{
-    ByteSize, CostHook, DAY, HOUR, Link, MILLISECOND, MountPath, Ready, SchedulingPolicy, Umask,
-    WsgiApplication, check_plain_path,
+    ByteSize, CostHook, DAY, HOUR, Link, MILLISECOND, MountPath, Ready, Umask, WsgiApplication,
+    check_plain_path,
 };
 
 /// Most bytes of all warm-up paths of a pool. They travel in one message, whose limit is higher.
@@ -93,12 +93,6 @@ config_table! {
         /// How much the workers leave the processor to others: from -20, least, to 19, most.
         /// Less than that of the supervisor is for root. Without it, that of the supervisor.
         pub nice: Option<i32> = optional,
-        /// How the kernel shares processors out to the workers (`sched(7)`), which matters where
-        /// all of them are busy. With `"batch"` a worker that gets a request waits until the
-        /// process before it pauses or has had its turn: the proxy hands out all it has at once,
-        /// and workers do not interrupt each other. With `"other"` it may interrupt at once,
-        /// which is for a worker that has to answer within a millisecond beside other programs.
-        pub scheduling_policy: SchedulingPolicy = default("batch"),
         /// Worker processes. Two, so that one can be replaced while the other serves.
         pub processes: u32 = default(2) in 1..=1000,
         /// Threads of a process; each runs one request at a time. The default is that of `mod_wsgi`.

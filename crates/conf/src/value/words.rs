@@ -63,17 +63,6 @@ word_value! {
 }
 
 word_value! {
-    "a scheduling policy"
-    /// How the kernel shares processors out to a process (`sched(7)`).
-    pub enum SchedulingPolicy {
-        /// `SCHED_BATCH`: what gets something to do interrupts nobody.
-        Batch = "batch",
-        /// `SCHED_OTHER`: what gets something to do may interrupt others.
-        Other = "other",
-    }
-}
-
-word_value! {
     "a cost"
     /// What a Python worker counts for each request beside what every worker does.
     pub enum CostHook {

@@ -104,7 +104,6 @@ fn plan(pool: &PoolConfig, application: &WsgiApplication) -> Result<Plan, String
         parent: rustix::process::getpid().as_raw_pid(),
         identity: Identity::of_pool(pool).map_err(|error| error.to_string())?,
         limits: Limits::of(pool),
-        scheduling_policy: Some(pool.scheduling_policy.into()),
         umask: pool.umask.map(|umask| umask.0),
         directory: pool.directory.clone(),
         listens: false,
