@@ -63,24 +63,36 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
             .env("OSTLER_FIGURES", &figures),
     )?;
     let page = project().join("docs/reliability.md");
-    write(&page, &figures)?;
+    write(&page, &figures, only.is_some())?;
     steps.summarise();
     Ok(())
 }
 
-/// Puts the figures between the marks of the page.
-fn write(page: &Path, figures: &Path) -> anyhow::Result<()> {
+/// Puts the figures between the marks of the page. Where only some were measured, the rows of the
+/// others stay as they are, each with the commit that it was measured at.
+fn write(page: &Path, figures: &Path, keeps_others: bool) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(figures).context("no test noted a figure")?;
-    let mut rows = BTreeMap::new();
+    let before = std::fs::read_to_string(page)?;
+    let mut rows = if keeps_others { rows_of(&before) } else { BTreeMap::new() };
+    let commit = said("git", &["describe", "--always", "--dirty"]);
     for line in text.lines() {
         let figure: Figure =
             serde_json::from_str(line).with_context(|| format!("not a figure: {line}"))?;
-        rows.insert(figure.promise.clone(), figure);
+        rows.insert(figure.promise.clone(), row(&figure, &commit));
     }
-    let before = std::fs::read_to_string(page)?;
-    let table = table(&machine(), rows.values());
+    let machine = format!("{} processors, Linux {}.", said("nproc", &[]), said("uname", &["-r"]));
+    let table = table(&machine, &rows);
     std::fs::write(page, replaced(&before, &table).context("docs/reliability.md has no marks")?)?;
     Ok(())
+}
+
+/// The rows between the marks, by their promise.
+fn rows_of(page: &str) -> BTreeMap<String, String> {
+    let between = page.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
+    let lines = between.map_or("", |(table, _)| table).lines();
+    let rows = lines.filter_map(|line| Some((line.strip_prefix("| ")?.split_once(" | ")?.0, line)));
+    let rows = rows.filter(|(promise, _)| *promise != "promise");
+    rows.map(|(promise, line)| (promise.to_owned(), format!("{line}\n"))).collect()
 }
 
 /// The page with its table replaced; `None` where the marks are missing.
@@ -90,26 +102,20 @@ fn replaced(page: &str, table: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
 }
 
-fn table<'f>(machine: &str, figures: impl Iterator<Item = &'f Figure>) -> String {
-    let head = format!("{machine}\n\n| promise | limit | measured |\n|---|---|---|\n");
-    figures.fold(head, |text, Figure { promise, limit, measured }| {
-        text + &format!("| {promise} | {limit} | {measured} |\n")
-    })
+fn row(Figure { promise, limit, measured }: &Figure, commit: &str) -> String {
+    format!("| {promise} | {limit} | {measured} | {commit} |\n")
 }
 
-/// Processors, kernel and commit, as the tools of the system tell.
-fn machine() -> String {
-    let said = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).current_dir(project()).output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
-    };
-    format!(
-        "{} processors, Linux {}, commit {}.",
-        said("nproc", &[]),
-        said("uname", &["-r"]),
-        said("git", &["describe", "--always", "--dirty"])
-    )
+fn table(machine: &str, rows: &BTreeMap<String, String>) -> String {
+    let head = format!("{machine}\n\n| promise | limit | measured | commit |\n|---|---|---|---|\n");
+    rows.values().fold(head, |text, row| text + row)
+}
+
+/// What a tool of the system tells of the machine and the commit.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(project()).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]
@@ -124,12 +130,15 @@ mod tests {
             limit: "0 failed".to_owned(),
             measured: "0 of 6,000".to_owned(),
         };
-        let table = table("a machine", [figure].iter());
+        let rows = BTreeMap::from([(figure.promise.clone(), row(&figure, "abc"))]);
+        let table = table("a machine", &rows);
         let written = replaced(&page, &table).unwrap();
         assert!(written.starts_with("before\n") && written.ends_with("\nafter\n"), "{written}");
-        assert!(written.contains("| a reload | 0 failed | 0 of 6,000 |\n"), "{written}");
+        assert!(written.contains("| a reload | 0 failed | 0 of 6,000 | abc |\n"), "{written}");
         assert!(!written.contains("old"), "{written}");
         assert_eq!(replaced(&written, &table).as_deref(), Some(written.as_str()));
         assert_eq!(replaced("no marks", &table), None);
+        assert_eq!(rows_of(&written), rows);
+        assert_eq!(rows_of("no marks"), BTreeMap::new());
     }
 }
