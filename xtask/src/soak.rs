@@ -45,7 +45,8 @@ pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
     // One interpreter is all that the tests of Python pools need.
     provide(&[Prerequisite::PythonVenv])?;
     let figures = target_folder().join("figures.jsonl");
-    if figures.exists() && only.is_none() {
+    // What an earlier run noted is on the page, with its commit.
+    if figures.exists() {
         std::fs::remove_file(&figures)?;
     }
     let mut steps = Steps::default();
@@ -80,7 +81,11 @@ fn write(page: &Path, figures: &Path, keeps_others: bool) -> anyhow::Result<()> 
             serde_json::from_str(line).with_context(|| format!("not a figure: {line}"))?;
         rows.insert(figure.promise.clone(), row(&figure, &commit));
     }
-    let machine = format!("{} processors, Linux {}.", said("nproc", &[]), said("uname", &["-r"]));
+    let machine = format!(
+        "The latest rows: {} processors, Linux {}.",
+        said("nproc", &[]),
+        said("uname", &["-r"])
+    );
     let table = table(&machine, &rows);
     std::fs::write(page, replaced(&before, &table).context("docs/reliability.md has no marks")?)?;
     Ok(())
