@@ -67,14 +67,12 @@ impl Stack {
 
     /// Waits until it is ready or, where that is not awaited, until its last listener is bound.
     async fn wait_for_start(&self) {
-        let is_started = |line: &str| match event(line) {
-            Some("ready") => self.plan.is_ready_awaited,
-            Some("listener_bound") => {
-                !self.plan.is_ready_awaited && field(line, "name") == Some("status-internal")
-            }
-            _ => false,
+        let (awaited, name) = if self.plan.is_ready_awaited {
+            ("ready", None)
+        } else {
+            ("listener_bound", Some("status-internal"))
         };
-        self.logged(is_started).await;
+        self.logged(|line| event(line) == Some(awaited) && field(line, "name") == name).await;
     }
 
     /// The process id of the supervisor.

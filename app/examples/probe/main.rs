@@ -31,6 +31,9 @@ const HELLO: &str = "Hello from a worker of Ostler, sixty-six bytes and no more 
 /// One piece of `/stream`.
 const PIECE: &[u8] = b"a piece of a stream\n";
 
+/// How long the answer of `/unread` is put off, so that it comes while its body is being read.
+const UNREAD_PAUSE: Duration = Duration::from_millis(50);
+
 /// Tasks of `/unread` that have ended.
 static READ: AtomicU32 = AtomicU32::new(0);
 
@@ -144,7 +147,7 @@ async fn answer_asynchronously(
         Probe::Echo => body.boxed_unsync(),
         Probe::Unread => {
             read_apart(body);
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(UNREAD_PAUSE).await;
             full(Bytes::from(HELLO))
         }
         Probe::Broken => {
