@@ -17,6 +17,7 @@ pub mod stacks;
 pub mod stub;
 
 mod announce;
+mod config_version;
 mod dispositions;
 mod event;
 mod exit;

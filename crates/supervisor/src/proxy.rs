@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ostler_conf::Config;
 use ostler_policy::worker::{SETTLED, delay_after};
 use rustix::process::Pid;
 use tokio::sync::mpsc;
@@ -396,16 +395,6 @@ fn post(process: &Process, message: ToProxy, descriptors: Vec<OwnedFd>) {
     }
 }
 
-/// Returns a configuration without what only workers need, which may be secret.
-pub(crate) fn without_secrets(config: &Config) -> Config {
-    let mut config = config.clone();
-    for pool in config.pools.values_mut() {
-        pool.environment.clear();
-        pool.command.truncate(1);
-    }
-    config
-}
-
 /// A memory file with a text, to be read from its start.
 pub(crate) fn memory_file(text: &str) -> io::Result<OwnedFd> {
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
@@ -426,22 +415,5 @@ async fn listen(channel: Arc<Channel>, incarnation: u32, events: mpsc::Sender<Ev
         if events.send(event).await.is_err() || is_last {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_proxy_process_is_not_told_the_secrets_of_workers() {
-        let text = "[pool.web]\ncommand = ['/bin/a', '--key=hunter2']\n\
-                    environment = { PASSWORD = 'hunter2' }\nthreads = 3\n";
-        let config = Config::parse(text, std::path::Path::new("/etc/ostler.toml")).unwrap();
-        let sent = without_secrets(&config).to_toml();
-        assert!(!sent.contains("hunter2") && !sent.contains("PASSWORD"), "{sent}");
-        let received = Config::parse(&sent, std::path::Path::new("/elsewhere")).unwrap();
-        assert_eq!(received.pools["web"].command, ["/bin/a"]);
-        assert_eq!(received.pools["web"].threads, 3);
     }
 }

@@ -24,6 +24,7 @@ use ostler_policy::worker::WorkerEvent;
 use ostler_segment::counter::Pool;
 
 use crate::announce::Announcement;
+use crate::config_version::ConfigVersion;
 use crate::event::SetId;
 use crate::handle::{Published, ReloadError, ReloadReply};
 use crate::listeners::Listeners;
@@ -135,14 +136,14 @@ impl Supervisor {
 
     /// The proxy process has the new configuration in force.
     pub(crate) fn commit_reload(&mut self, version: u64, now: Instant) {
-        if self.reload.as_ref().is_some_and(|reload| reload.next.version == version) {
+        if self.reload.as_ref().is_some_and(|reload| reload.next.version.number == version) {
             self.end_reload(Ok(()), now);
         }
     }
 
     /// The proxy process cannot use the new configuration.
     pub(crate) fn refuse_reload(&mut self, version: u64, message: String, now: Instant) {
-        if self.reload.as_ref().is_some_and(|reload| reload.next.version == version) {
+        if self.reload.as_ref().is_some_and(|reload| reload.next.version.number == version) {
             self.end_reload(Err(ReloadError::Config(message)), now);
         }
     }
@@ -206,14 +207,14 @@ impl Supervisor {
         let status = self.machinery.runtime_dir.status_socket();
         let listeners =
             Listeners::bind(new, &status, &self.live.listeners).map_err(StartError::from)?;
-        let version = self.versions + 1;
-        Ok(Live { loaded, version, loaded_unix_ms: start::unix_ms(), listeners, access_log })
+        let version = ConfigVersion::new(self.versions + 1, loaded).into();
+        Ok(Live { version, listeners, access_log })
     }
 
     /// Starts every worker of new pools, and the first of those that are started in another way.
     fn start_new_workers(&mut self, now: Instant) -> Result<(), StartError> {
         let Some(reload) = &self.reload else { return Ok(()) };
-        self.versions = reload.next.version;
+        self.versions = reload.next.version.number;
         let old = &self.live.config().pools;
         let mut changed = reload.next.config().pools.clone();
         changed.retain(|name, pool| old.get(name).is_none_or(|old| !old.keeps_workers_under(pool)));
@@ -235,12 +236,11 @@ impl Supervisor {
     /// Hands listeners and configuration to the proxy process.
     fn tell_reload(&mut self, deadline: Instant) -> Result<(), StartError> {
         let Some(reload) = &self.reload else { return Ok(()) };
-        let Live { version, loaded_unix_ms, .. } = reload.next;
-        let loaded = reload.next.loaded.clone();
+        let version = reload.next.version.clone();
         let new = reload.next.listeners.without(&self.live.listeners);
         let new: Vec<_> = new.cloned().collect();
         new.iter().try_for_each(|listener| self.tell_listener(listener))?;
-        self.tell_config(&loaded, version, loaded_unix_ms)?;
+        self.tell_config(&version)?;
         if let Some(reload) = &mut self.reload {
             reload.stage = Stage::Applying { deadline };
         }
@@ -252,7 +252,7 @@ impl Supervisor {
         let Reload { next, started, reply, .. } = reload;
         match outcome {
             Ok(()) => {
-                let version = next.version;
+                let version = next.version.number;
                 let pools = self.switch(next, &started, now);
                 self.rolling = Some(Rolling { version, pools, reply });
             }
@@ -280,7 +280,7 @@ impl Supervisor {
         log_closed(&self.live.listeners, &next.listeners);
         start::log_listeners(&next.listeners, &self.live.listeners);
         self.live = next;
-        self.published.send_replace(Published::of(&self.live.loaded));
+        self.published.send_replace(Published::of(&self.live.version.loaded));
         if let Err(error) = start::follow_logs(self.live.config()) {
             tracing::error!(%error, "error_log_not_opened");
         }
@@ -303,7 +303,7 @@ impl Supervisor {
     ) -> Vec<String> {
         let mut old = std::mem::take(&mut self.current);
         let mut changed = Vec::new();
-        for (name, pool) in &self.live.loaded.config.pools {
+        for (name, pool) in &self.live.config().pools {
             let set = match (started.get(name), old.remove(name)) {
                 (Some(&new), Some(old)) => {
                     self.workers.hand_over(old, new);

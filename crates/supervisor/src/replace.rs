@@ -81,10 +81,10 @@ impl Supervisor {
         let listeners: Vec<_> = self.live.listeners.iter().cloned().collect();
         listeners.iter().try_for_each(|listener| self.tell_listener(listener))?;
         // The workers before the configuration: when it accepts, it has somebody to send to.
-        let loaded = self.live.loaded.clone();
-        loaded.config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
+        let version = self.live.version.clone();
+        version.loaded.config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
         self.workers.introduce(now, &mut self.machinery);
-        self.tell_config(&loaded, self.live.version, self.live.loaded_unix_ms)?;
+        self.tell_config(&version)?;
         if self.config_error.is_some() {
             self.tell_config_error();
         }
@@ -96,7 +96,7 @@ impl Supervisor {
 
     /// Has workers started for the pools that have none.
     fn add_missing_sets(&mut self, now: Instant) -> Result<(), StartError> {
-        for (name, pool) in &self.live.loaded.config.pools {
+        for (name, pool) in &self.live.config().pools {
             if !self.current.contains_key(name) {
                 let set = self.workers.add(name, pool, false, now);
                 let set = set.map_err(|error| StartError::Refused(error.to_string()))?;

@@ -13,6 +13,7 @@ use ostler_conf::{Config, ConfigErrors, Loaded, LogPath};
 use ostler_segment::SegmentError;
 use tokio::sync::{mpsc, watch};
 
+use crate::config_version::ConfigVersion;
 use crate::event;
 use crate::handle::{self, Handle, Published};
 use crate::identity::{self, Identity};
@@ -133,7 +134,7 @@ impl Supervisor {
             Inputs { signals: Signals::listen()?, events: event_queue, commands: command_queue };
         let (publish, published) = watch::channel(Published::of(&loaded));
         let handle = Handle { commands, status_socket, published };
-        let live = Live { loaded, version: 1, loaded_unix_ms: unix_ms(), listeners, access_log };
+        let live = Live { version: ConfigVersion::new(1, loaded).into(), listeners, access_log };
         log_listeners(&live.listeners, &Listeners::default());
         Ok((Self::new(options, live, machinery, inputs, (handle, publish)), control))
     }

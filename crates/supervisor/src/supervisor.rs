@@ -6,14 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ostler_conf::{Config, Loaded};
+use ostler_conf::Config;
 use ostler_policy::worker::WorkerEvent;
 use rustix::process::Pid;
 use tokio::sync::{mpsc, watch};
 
 use crate::announce::{Announcement, Announcements};
+use crate::config_version::ConfigVersion;
 use crate::event::{Event, SetId};
 use crate::exit;
 use crate::figures;
@@ -47,16 +49,14 @@ pub(crate) struct Inputs {
 /// The configuration in force and what was taken for it.
 #[derive(Debug)]
 pub(crate) struct Live {
-    pub(crate) loaded: Loaded,
-    pub(crate) version: u64,
-    pub(crate) loaded_unix_ms: u64,
+    pub(crate) version: Arc<ConfigVersion>,
     pub(crate) listeners: Listeners,
     pub(crate) access_log: OwnedFd,
 }
 
 impl Live {
     pub(crate) fn config(&self) -> &Config {
-        &self.loaded.config
+        &self.version.loaded.config
     }
 }
 
@@ -114,7 +114,7 @@ impl Supervisor {
     ) -> Self {
         Self {
             options,
-            versions: live.version,
+            versions: live.version.number,
             live,
             machinery,
             workers: Workers::default(),
@@ -290,7 +290,7 @@ impl Supervisor {
     }
 
     fn on_applied(&mut self, version: u64, now: Instant) {
-        if version == self.live.version {
+        if version == self.live.version.number {
             self.machinery.proxy.serves();
             self.has_served = true;
         } else {
@@ -299,7 +299,7 @@ impl Supervisor {
     }
 
     fn on_refused(&mut self, version: u64, message: String, now: Instant) {
-        if version != self.live.version {
+        if version != self.live.version.number {
             self.refuse_reload(version, message, now);
         } else if self.has_served {
             tracing::error!(reason = message, "config_refused");
@@ -413,7 +413,7 @@ impl Supervisor {
     fn tell_ready(&self) {
         if self.is_ready && !self.stop.is_stopping() {
             let pools = self.current.len();
-            systemd::ready(&format!("configuration {}, {pools} pools", self.live.version));
+            systemd::ready(&format!("configuration {}, {pools} pools", self.live.version.number));
         }
     }
 

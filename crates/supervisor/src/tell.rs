@@ -3,12 +3,13 @@
 
 use std::io;
 
-use ostler_conf::{Config, Loaded, OriginConfig, OriginKind};
+use ostler_conf::{Config, OriginConfig, OriginKind};
 use ostler_policy::route::route_names;
 
+use crate::config_version::ConfigVersion;
 use crate::listeners::Listener;
 use crate::message::ToProxy;
-use crate::proxy::{memory_file, without_secrets};
+use crate::proxy::memory_file;
 use crate::start::StartError;
 use crate::supervisor::Supervisor;
 
@@ -75,19 +76,15 @@ impl Supervisor {
     }
 
     /// A configuration and all it names, which the proxy process may have forgotten.
-    pub(crate) fn tell_config(
-        &mut self,
-        loaded: &Loaded,
-        version: u64,
-        loaded_unix_ms: u64,
-    ) -> Result<(), StartError> {
-        let config = &loaded.config;
+    pub(crate) fn tell_config(&mut self, version: &ConfigVersion) -> Result<(), StartError> {
+        let config = &version.loaded.config;
         config.pools.keys().try_for_each(|name| self.tell_pool(name))?;
         config.origins.iter().try_for_each(|(name, origin)| self.tell_origin(name, origin))?;
         self.tell_routes(config)?;
-        let file = memory_file(&without_secrets(config).to_toml())?;
-        let shown = memory_file(&loaded.masked())?;
-        self.machinery.proxy.tell(ToProxy::Config { version, loaded_unix_ms }, vec![file, shown]);
+        let texts = [&version.for_proxy, &version.for_operators];
+        let files = texts.into_iter().map(|text| memory_file(text)).collect::<io::Result<_>>()?;
+        let ConfigVersion { number, loaded_unix_ms, .. } = *version;
+        self.machinery.proxy.tell(ToProxy::Config { version: number, loaded_unix_ms }, files);
         Ok(())
     }
 

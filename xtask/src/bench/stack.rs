@@ -17,10 +17,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::prerequisite::is_root;
+use crate::step::now;
 use crate::target_folder;
 
 /// How long the stack may take to start; callgrind makes everything some fifty times slower.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
+/// How long a process under callgrind may take to obey, in seconds.
+const CALLGRIND_SECONDS: u32 = 60;
 /// Lines of the log that may wait to be looked at. More are dropped: nobody looks any more.
 const LINES: usize = 1000;
 
@@ -49,6 +52,8 @@ impl Stack {
         let launcher = write_launcher(&folder)?;
         let mut supervisor = Command::new(launcher)
             .args(["--tool=callgrind", "--quiet", "--trace-children=yes"])
+            // A start is not counted, and within the time limits of the product only so.
+            .arg("--instr-atstart=no")
             .arg("--trace-children-skip=*/hello-service")
             .arg(option("--callgrind-out-file=", &folder.join("profile.%p")))
             .arg(option("--vgdb-prefix=", &folder.join("vgdb")))
@@ -74,6 +79,7 @@ impl Stack {
         // From here on dropping it ends it.
         let mut stack = Self { folder, supervisor, address: nowhere, proxy: 0, profiles: 0 };
         (stack.address, stack.proxy) = wait_for_start(&lines)?;
+        stack.tell_callgrind("instrumentation on")?;
         Ok(stack)
     }
 
@@ -89,21 +95,27 @@ impl Stack {
 
     /// Instructions of the proxy since the last call.
     pub(crate) fn count(&mut self) -> anyhow::Result<u64> {
-        let output = Command::new("vgdb")
-            .arg(format!("--pid={}", self.proxy))
-            .arg(option("--vgdb-prefix=", &self.folder.join("vgdb")))
-            .arg("dump")
-            .output()
-            .context("cannot start vgdb")?;
-        if !output.status.success() {
-            bail!("vgdb failed: {}", String::from_utf8_lossy(&output.stderr));
-        }
+        self.tell_callgrind("dump")?;
         self.profiles += 1;
         let profile = self.folder.join(format!("profile.{}.{}", self.proxy, self.profiles));
         let text = fs::read_to_string(&profile)
             .with_context(|| format!("no profile {}", profile.display()))?;
         let total = text.lines().find_map(|line| line.strip_prefix("summary: "));
         total.context("a profile without a total")?.trim().parse().context("not a number")
+    }
+
+    fn tell_callgrind(&self, command: &str) -> anyhow::Result<()> {
+        let output = Command::new("vgdb")
+            .arg(format!("--pid={}", self.proxy))
+            .arg(option("--vgdb-prefix=", &self.folder.join("vgdb")))
+            .arg(format!("--cmd-time-out={CALLGRIND_SECONDS}"))
+            .args(command.split(' '))
+            .output()
+            .context("cannot start vgdb")?;
+        if !output.status.success() {
+            bail!("vgdb {command} failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
     }
 
     /// Ends it, and waits until it has ended.
@@ -126,8 +138,10 @@ impl Drop for Stack {
 /// Waits for the line that says `ready`. The address, and the process id of the proxy.
 fn wait_for_start(lines: &Receiver<String>) -> anyhow::Result<(SocketAddr, u32)> {
     let (mut address, mut proxy, mut log) = (None, None, String::new());
+    // Of the whole start: a process that fails again and again says a line each time.
+    let deadline = now() + PATIENCE;
     loop {
-        let Ok(line) = lines.recv_timeout(PATIENCE) else {
+        let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(now())) else {
             bail!("the stack does not start:\n{log}");
         };
         let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
