@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::Changes;
 use crate::process::output;
 use crate::python::Python;
 use crate::server::ServerName;
@@ -23,18 +24,21 @@ pub(crate) struct Binaries {
     pub(crate) oha: PathBuf,
     /// The virtual environment; only there where something in Python is measured.
     pub(crate) python: Python,
+    /// What Ostler's workers in Python run first.
+    pub(crate) preload: Option<PathBuf>,
     /// This program, which is also the generator of open loops.
     pub(crate) own: PathBuf,
 }
 
-/// Builds or finds everything that these servers need. `ostler_folder` has an `ostler` that is
-/// measured as it is.
+/// Builds or finds everything that these servers need. Where the changes name a folder with an
+/// `ostler`, that one is measured as it is.
 pub(crate) fn prepare(
     servers: &BTreeSet<ServerName>,
     is_python: bool,
-    ostler_folder: Option<&Path>,
+    changes: &Changes,
 ) -> Result<Binaries> {
     let own = std::env::current_exe()?;
+    let ostler_folder = changes.ostler_bin.as_deref();
     // What pingora compresses with is built by it.
     install("/usr/bin/cmake", &["cmake", "make"])?;
     let release = target_folder().join("release");
@@ -57,6 +61,7 @@ pub(crate) fn prepare(
     }
     Ok(Binaries {
         python,
+        preload: changes.preload.as_deref().map(std::path::absolute).transpose()?,
         // Servers run in other folders.
         ostler: std::path::absolute(ostler_folder.unwrap_or(&release).join("ostler"))?,
         worker: release.join("load-worker"),
@@ -140,7 +145,12 @@ fn install(program: &str, packages: &[&str]) -> Result<()> {
 pub(crate) fn version(server: ServerName, binaries: &Binaries) -> String {
     let ostler = binaries.ostler.display().to_string();
     let said = match server {
-        ServerName::Ostler | ServerName::OstlerHttp => output(&[ostler.as_str(), "--version"]),
+        ServerName::Ostler | ServerName::OstlerHttp => {
+            // Which build it is: of `cargo build`, or one that was trained.
+            let folder = binaries.ostler.strip_prefix(workspace()).unwrap_or(&binaries.ostler);
+            let said = output(&[ostler.as_str(), "--version"]);
+            said.map(|said| format!("{} ({})", said.trim(), folder.display()))
+        }
         ServerName::Nginx => output(&["/usr/sbin/nginx", "-v"]),
         ServerName::Haproxy => output(&["/usr/sbin/haproxy", "-v"]),
         ServerName::ApacheEvent | ServerName::ApacheWorker => output(&["/usr/sbin/apache2", "-v"]),

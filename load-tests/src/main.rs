@@ -90,6 +90,9 @@ pub(crate) struct Changes {
     /// A folder with an `ostler` to measure, as it is
     #[arg(long, global = true)]
     pub(crate) ostler_bin: Option<PathBuf>,
+    /// A script that Ostler's workers in Python run first
+    #[arg(long, global = true)]
+    pub(crate) preload: Option<PathBuf>,
     /// A folder for the results, other than load-tests/results
     #[arg(long, global = true)]
     pub(crate) results: Option<PathBuf>,

@@ -33,7 +33,7 @@ pub(crate) fn run(set: &str, wanted: &Wanted, changes: &Changes) -> Result<()> {
         scenarios.iter().flat_map(|scenario| scenario.servers.iter().copied()).collect();
     say("building, and looking for what is needed");
     let is_python = scenarios.iter().any(Scenario::is_python);
-    let binaries = build::prepare(&servers, is_python, changes.ostler_bin.as_deref())?;
+    let binaries = build::prepare(&servers, is_python, changes)?;
     let mut versions: BTreeMap<String, String> = servers
         .iter()
         .map(|server| (server.name().to_owned(), build::version(*server, &binaries)))

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask test`, `bench`, `demo`, `docs`.
+//! Developer commands: `cargo xtask test`, `bench`, `release`, `demo`, `docs`.
 //!
 //! Each is a list of commands a person could type; only `bench` knows how the product is used.
 //! `test` is all that CI runs, so what passes here passes there.
@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod prerequisite;
+mod release;
 mod soak;
 mod step;
 
@@ -25,6 +26,8 @@ usage: cargo xtask COMMAND
           measured to docs/reliability.md
   bench   count the proxy's instructions and compare them with xtask/instructions.toml;
           `bench --record` writes that file anew
+  release build ostler and its Python worker as they ship: trained by the load-tests
+          (profile-guided optimisation), in target/trained/; some 20 minutes
   demo    build in release and serve the demo site until Ctrl-C
   docs    write docs/configuration.md anew from the configuration model, and docs/status-json.md
           and docs/status.schema.json from the types of the status document
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         ["test", "--soak", name] => soak::run(Some(name)),
         ["bench"] => bench::run(false),
         ["bench", "--record"] => bench::run(true),
+        ["release"] => release::run(),
         ["demo"] => demo::run(),
         ["docs"] => docs(),
         ["help" | "--help" | "-h"] => {

@@ -241,6 +241,7 @@ def serve(native, worker, application, arguments):
     parts = Parts(application, forget)
 
     def work():
+        interrupt_nobody()
         thread = threading.current_thread()
         worker.work((thread.ident, thread.name), parts, environ, arguments.mount)
 
@@ -262,6 +263,20 @@ def serve(native, worker, application, arguments):
         sys.stderr.write(f"{error}\n")
         status = 1
     leave(status)
+
+
+def interrupt_nobody():
+    """Has the kernel start this thread when the one before it pauses or has had its turn.
+
+    The proxy hands out all it has at once then, and threads do not cut each other's turn short. A
+    policy that the operator has chosen (`chrt(1)`, systemd) stays.
+    """
+    try:
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except (AttributeError, OSError):
+        # Not on this system, or forbidden by a sandbox: it costs time, not service.
+        pass
 
 
 def wait_for(worker, thread):

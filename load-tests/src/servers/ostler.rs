@@ -62,9 +62,10 @@ fn application(place: &Place<'_>, plan: &WorkerPlan) -> String {
     let Application { name, folder, variable: (variable, value), .. } =
         Application::of(wsgi, place.folder);
     let (python, folder) = (place.binaries.python.program("python"), folder.display());
+    let preload: Vec<_> = place.binaries.preload.iter().collect();
     format!(
         "wsgi = {name:?}\npython = {python:?}\npython-path = [\"{folder}\"]\n\
-         environment = {{ {variable} = {value:?} }}\n"
+         preload = {preload:?}\nenvironment = {{ {variable} = {value:?} }}\n"
     )
 }
 

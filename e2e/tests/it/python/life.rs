@@ -80,6 +80,32 @@ async fn threads_live_as_long_as_their_worker() {
     assert!(!shown.is_empty() && shown.is_subset(&native), "{shown:?} of {native:?}");
 }
 
+/// The scheduling policy of the thread that answers an application's request: field 41 of `stat`
+/// (`proc_pid_stat(5)`).
+async fn policy_of(application: &str) -> String {
+    let stack = python::site("app:application").file("site/app.py", application).start().await;
+    let thread = stack.get("/").await.text();
+    let [pid] = stack.workers("web").await[..] else { panic!("one worker") };
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap();
+    stat.split_whitespace().nth(40).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn threads_interrupt_nobody_unless_a_policy_was_chosen() {
+    const APPLICATION: &str = "
+import os, threading
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [str(threading.get_native_id()).encode()]
+";
+    const SCHED_BATCH: &str = "3";
+    const SCHED_IDLE: &str = "5";
+    assert_eq!(policy_of(APPLICATION).await, SCHED_BATCH);
+    let chooses = "os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))";
+    assert_eq!(policy_of(&format!("{APPLICATION}\n{chooses}\n")).await, SCHED_IDLE);
+}
+
 #[tokio::test]
 async fn an_application_that_replaces_the_handler_of_term_is_drained_all_the_same() {
     let mut stack = plan().with("pool.web.environment.REPLACE_TERM = 'yes'").start().await;
