@@ -77,7 +77,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
 fn build(folder: &Path, host: &str, flags: &str) -> Command {
     let mut command =
         cargo(&["build", "--release", "--locked", "-p", "ostler", "-p", "ostler-python"]);
-    command.args(["--target", host, "--target-dir"]).arg(folder).env("RUSTFLAGS", flags);
+    command.args(["--target", host, "--target-dir"]).arg(folder);
+    // Unlike RUSTFLAGS, it takes a folder with a blank in its name.
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags);
     command
 }
 
@@ -109,4 +111,25 @@ fn said(command: &mut Command) -> anyhow::Result<String> {
         bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_load_is_a_scenario_of_the_load_tests() {
+        for name in LOADS {
+            let path = crate::project().join("load-tests/scenarios").join(name);
+            assert!(path.with_extension("toml").is_file(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_tool_is_that_of_the_compilers_llvm() {
+        let compiler = "rustc 1.95.0\nhost: x86_64-unknown-linux-gnu\nLLVM version: 22.1.2\n";
+        assert_eq!(field(compiler, "host: "), Some("x86_64-unknown-linux-gnu"));
+        assert_eq!(field(compiler, "LLVM version: "), Some("22.1.2"));
+        assert_eq!(field(compiler, "release: "), None);
+    }
 }
