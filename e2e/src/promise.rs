@@ -1,7 +1,7 @@
 //! What the project promises under load and under faults, and what was measured of it.
 //!
 //! The tests of these promises are short in the normal run. `cargo xtask test --soak` runs them
-//! at full length on what ships, and collects their figures in `docs/reliability.md`.
+//! at full length on the release build, and collects their figures in `docs/reliability.md`.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

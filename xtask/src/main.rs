@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask test`, `bench`, `release`, `demo`, `docs`.
 //!
-//! Each is a list of commands a person could type; only `bench` knows how the product is used.
+//! Each is a list of commands a person could type; only `bench` and `release` know how the product
+//! is used.
 //! `test` is all that CI runs, so what passes here passes there.
 
 mod bench;
@@ -26,8 +27,8 @@ usage: cargo xtask COMMAND
           measured to docs/reliability.md
   bench   count the proxy's instructions and compare them with xtask/instructions.toml;
           `bench --record` writes that file anew
-  release build ostler and its Python worker as they ship: trained by the load-tests
-          (profile-guided optimisation), in target/trained/; some 20 minutes
+  release build ostler and its Python worker trained by the load-tests (profile-guided
+          optimisation), in target/trained/; a quarter of an hour on two processors
   demo    build in release and serve the demo site until Ctrl-C
   docs    write docs/configuration.md anew from the configuration model, and docs/status-json.md
           and docs/status.schema.json from the types of the status document
@@ -99,7 +100,7 @@ fn test() -> anyhow::Result<()> {
     } else {
         steps.skip("units", "systemd-analyze is missing: apt-get install systemd");
     }
-    // Last, because it builds what ships once more, optimised as it ships.
+    // Last, because it builds everything once more, optimised.
     if let Some(missing) = bench::missing() {
         steps.skip("bench", missing);
     } else {

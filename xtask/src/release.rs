@@ -1,9 +1,8 @@
-//! `cargo xtask release`: the binaries as they ship, laid out by what they do under load.
+//! `cargo xtask release`: the trained build, laid out by what it does under load.
 //!
 //! Profile-guided optimisation: a build that counts what it runs is put under the load-tests, and
-//! the build that ships is made with these counts. The compiler puts what runs often together
-//! and what hardly ever runs out of the way, so that a request needs less of the processor's
-//! instruction cache.
+//! another one is made with these counts. The compiler puts together what runs often, and what
+//! hardly ever runs out of the way.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,8 +26,14 @@ const LOADS: [&str; 7] = [
     "python-django-page",
 ];
 
-/// Seconds of each. Counts matter by their proportions, so more is not better.
+/// Ostler with the link of its own library, and with HTTP to its workers.
+const SERVERS: &str = "ostler,ostler-http";
+
+/// Seconds of each. Counts matter by their proportions, so more would not be better.
 const SECONDS: &str = "3";
+
+/// The two files.
+const FILES: [&str; 2] = ["ostler", "libostler_python.so"];
 
 /// A process writes its counts when it ends by `exit(3)`, and a worker ends by `_exit(2)`.
 const PRELOAD: &str = "import atexit, ctypes\natexit.register(ctypes.CDLL(None).exit, 0)\n";
@@ -55,24 +60,35 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let preload = folder.join("preload.py");
     std::fs::write(&preload, PRELOAD)?;
     let binaries = folder.join(host).join("release");
-    let mut train = cargo(&["run", "--release", "-p", "load-tests", "--", "--only", "ostler"]);
+    let mut train = cargo(&["run", "--release", "-p", "load-tests", "--", "--only", SERVERS]);
     train.arg("--ostler-bin").arg(&binaries);
     train.arg("--preload").arg(&preload);
     train.arg("--results").arg(folder.join("results"));
     train.args(["run", "--rounds", "1", "--seconds", SECONDS]).args(LOADS);
     steps.run("training", &mut train)?;
+    // Every process of one of the files adds its counts to the same profile.
+    let count = std::fs::read_dir(&profiles)?.count();
+    if count < FILES.len() {
+        bail!("{count} of {FILES:?} left counts: did its server fail in the training above?");
+    }
     let mut merge = Command::new(profdata);
     merge.arg("merge").arg("--output").arg(&merged).arg(&profiles);
     steps.run("merge", &mut merge)?;
     std::fs::remove_dir_all(&profiles)?;
     let used = format!("-Cprofile-use={}", merged.display());
     steps.run("build", &mut build(&folder, host, &used))?;
+    for name in FILES {
+        // Under another name first: a program that runs keeps the old file.
+        let fresh = folder.join(name).with_extension("new");
+        std::fs::copy(binaries.join(name), &fresh).with_context(|| format!("no {name}"))?;
+        std::fs::rename(fresh, folder.join(name))?;
+    }
     steps.summarise();
-    say(&format!("\nostler and libostler_python.so: {}", binaries.display()));
+    say(&format!("\n{}: in {}", FILES.join(" and "), folder.display()));
     Ok(())
 }
 
-/// What ships, built with these flags in a folder of its own: they concern every dependency. With
+/// Both files, built with these flags in a folder of its own: they concern every dependency. With
 /// the target named, they do not concern what only runs during the build.
 fn build(folder: &Path, host: &str, flags: &str) -> Command {
     let mut command =
@@ -88,10 +104,7 @@ fn find_profdata(compiler: &str) -> anyhow::Result<PathBuf> {
     let version = field(compiler, "LLVM version: ").context("rustc does not say its LLVM")?;
     let major = version.split('.').next().unwrap_or(version);
     let libraries = said(Command::new("rustc").args(["--print", "target-libdir"]))?;
-    // Where `rustup component add llvm-tools` puts it.
-    let of_rustup = Path::new(libraries.trim()).with_file_name("bin").join("llvm-profdata");
-    let of_debian = PathBuf::from(format!("llvm-profdata-{major}"));
-    let mut tools = [of_rustup, of_debian].into_iter();
+    let mut tools = candidates(Path::new(libraries.trim()), major).into_iter();
     match tools.find(|tool| is_installed(Command::new(tool).arg("--version"))) {
         Some(tool) => Ok(tool),
         None => bail!(
@@ -99,6 +112,12 @@ fn find_profdata(compiler: &str) -> anyhow::Result<PathBuf> {
              apt-get install llvm-{major}"
         ),
     }
+}
+
+/// Where `rustup component add llvm-tools` puts it, and what Debian calls it.
+fn candidates(libraries: &Path, major: &str) -> [PathBuf; 2] {
+    let of_rustup = libraries.with_file_name("bin").join("llvm-profdata");
+    [of_rustup, PathBuf::from(format!("llvm-profdata-{major}"))]
 }
 
 fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
@@ -131,5 +150,8 @@ mod tests {
         assert_eq!(field(compiler, "host: "), Some("x86_64-unknown-linux-gnu"));
         assert_eq!(field(compiler, "LLVM version: "), Some("22.1.2"));
         assert_eq!(field(compiler, "release: "), None);
+        let tools = candidates(Path::new("/t/lib/rustlib/x86_64/lib"), "22");
+        let named = ["/t/lib/rustlib/x86_64/bin/llvm-profdata", "llvm-profdata-22"];
+        assert_eq!(tools, named.map(PathBuf::from));
     }
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask test --soak`: what Ostler promises under load and under faults, at full length.
 //!
-//! The same tests as in the normal run, over the build that ships, one after the other. What
+//! The same tests as in the normal run, over the release build, one after the other. What
 //! they measured is written to `docs/reliability.md` in the end, and only if all of them passed.
 
 use std::collections::BTreeMap;

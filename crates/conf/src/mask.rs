@@ -255,6 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_behind_an_escape_is_masked() {
+        for value in [
+            r#""/?token\u003dhunter2""#,
+            r#""\u002f\u002fu:hunter2@h""#,
+            r#"["/b", "/?token\U0000003dhunter2"]"#,
+            "{ token = \"hunter2\" }",
+        ] {
+            let shown = super::strings(value);
+            assert!(!shown.contains(SECRET) && shown.contains("***"), "{value} is {shown}");
+        }
+        assert_eq!(super::strings(r#"["/a", "b"]"#), r#"["/a", "b"]"#);
+    }
+
+    #[test]
     fn what_is_no_secret_is_shown_with_its_source() {
         check("server.threads = 3", "threads = 3");
         check("server.threads = 3", "/a.toml:1\n");

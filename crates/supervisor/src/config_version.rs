@@ -18,8 +18,8 @@ pub(crate) struct ConfigVersion {
 }
 
 impl ConfigVersion {
-    /// Writes the texts now, and only once: ten thousand routes take a tenth of a second, which
-    /// must not come on top when a proxy process has crashed.
+    /// Writes the texts now, and only once: those of ten thousand routes took a fifth of a second
+    /// (4.6 MB), which must not come on top when a proxy process has crashed.
     pub(crate) fn new(number: u64, loaded: Loaded) -> Self {
         Self {
             number,

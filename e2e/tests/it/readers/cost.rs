@@ -1,6 +1,6 @@
 //! What it costs to look: processor time of the proxy for each form, at rest and under full load.
 //!
-//! At full length (`cargo xtask test --soak`) on what ships, with figures for
+//! At full length (`cargo xtask test --soak`) on the release build, with figures for
 //! `docs/reliability.md`; otherwise on the smaller server alone, with limits for a debug build.
 
 use std::time::Duration;
