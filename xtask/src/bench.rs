@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: how many instructions the proxy executes for fixed requests.
 //!
-//! The release build (not trained) runs with one event loop and one worker; only the proxy process is counted,
-//! by valgrind's callgrind. Unlike times, the counts hardly differ from run to run, so a change
+//! The release build (not trained) runs with one event loop and one worker; only the proxy process
+//! is counted, by valgrind's callgrind. Unlike times, the counts hardly differ from run to run, so a change
 //! of a few percent is the change of the code. What the kernel does is not in them.
 
 mod baseline;

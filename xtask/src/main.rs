@@ -1,8 +1,7 @@
 //! Developer commands: `cargo xtask test`, `bench`, `release`, `demo`, `docs`.
 //!
 //! Each is a list of commands a person could type; only `bench` and `release` know how the product
-//! is used.
-//! `test` is all that CI runs, so what passes here passes there.
+//! is used. `test` is all that CI runs, so what passes here passes there.
 
 mod bench;
 mod demo;

@@ -269,7 +269,7 @@ def interrupt_nobody():
     """Has the kernel start this thread when the one before it pauses or has had its turn.
 
     The proxy hands out all it has at once then, and threads do not cut each other's turn short. A
-    policy that the operator has chosen (`chrt(1)`, systemd) stays.
+    policy other than the system's default stays.
     """
     try:
         if os.sched_getscheduler(0) == os.SCHED_OTHER:
