@@ -55,6 +55,9 @@ pub(crate) fn run(set: &str, wanted: &Wanted, changes: &Changes) -> Result<()> {
         fs::write(folder.join(format!("{set}.md")), markdown::page(set, &all))?;
     }
     say(&markdown::page(set, &all));
+    let cells = all.iter().flat_map(|results| &results.cells);
+    let failed = cells.filter(|cell| cell.error.is_some()).count();
+    ensure!(failed == 0, "{failed} servers could not be measured; the tables above say why");
     Ok(())
 }
 
